@@ -1,0 +1,1 @@
+"""Operator cost models: shapes and a device in, a `Cost` out."""

@@ -1,0 +1,1 @@
+"""The real PyTorch kernels that each cost model is checked against."""

@@ -1,0 +1,1 @@
+"""Records of devices: what the cost models know about hardware."""

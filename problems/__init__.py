@@ -1,0 +1,1 @@
+"""What a search problem is, and the problems that ship."""

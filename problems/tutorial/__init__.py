@@ -1,0 +1,1 @@
+"""Small problems for learning and for tests."""

@@ -1,0 +1,1 @@
+"""The driver: runs, recording, resuming, showing."""

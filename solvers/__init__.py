@@ -1,0 +1,1 @@
+"""Solvers: ask/tell or one-shot, all scored by the same referee."""

@@ -1,0 +1,63 @@
+"""The exception tree. Every sentence names what was asked, what was found and what to do.
+
+TradespaceError
+├── SpaceError         a declaration, a parameter or a point outside its space
+├── GoalError          an objective or a limit that cannot be read or met
+├── EvaluationError    a referee that raised, or returned something unusable
+├── ViewMismatch       a structured view and the referee disagree
+├── BudgetError        a search without an end, or a budget that cannot be read
+├── SolverUnavailable  an unknown solver, or one that cannot take this problem
+└── DataError          a file, a record or a name that cannot be read
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TradespaceError(Exception):
+    """Base of every error Tradespace raises on purpose."""
+
+
+class SpaceError(TradespaceError):
+    """A declaration, a parameter or a point that does not fit its space."""
+
+
+class GoalError(TradespaceError):
+    """An objective or a limit that cannot be read, or that nothing can meet."""
+
+
+class EvaluationError(TradespaceError):
+    """A referee that raised, or returned something that cannot be scored."""
+
+
+class ViewMismatch(TradespaceError):
+    """A structured view and the referee disagree about the same point."""
+
+
+class BudgetError(TradespaceError):
+    """A search that would not end, or a budget that cannot be read."""
+
+
+class SolverUnavailable(TradespaceError):
+    """An unknown solver, or one that cannot take this problem and goal."""
+
+
+class DataError(TradespaceError):
+    """A file, a record or a name that cannot be read."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """The tail of a sentence about an unknown `name`: the closest option, or all of them.
+
+    >>> nearest("latncy", ["latency", "energy"])
+    "did you mean 'latency'?"
+    >>> nearest("x", ["latency", "energy"])
+    'choose one of: energy, latency'
+    """
+    known = sorted(options)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return "choose one of: " + ", ".join(known) if known else "there is none"
