@@ -1,0 +1,43 @@
+"""A device for people: one row a number."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import units
+from .device import Device, Quantity, Value
+from .load import device
+
+
+class Row(NamedTuple):
+    """field, value (SI or None), unit, source, kind, and low and high where sources disagree."""
+
+    field: str
+    value: Value | None
+    unit: str
+    source: str
+    kind: str
+    low: float | None
+    high: float | None
+
+
+def describe(which: str | Device) -> list[Row]:
+    """Every number of a device, in the order of its record."""
+    record = device(which) if isinstance(which, str) else which
+    return [
+        Row(name, q.value, q.unit, q.source, q.kind, q.low, q.high) for name, q in record.quantities.items()
+    ]
+
+
+def show(quantity: Quantity | Row) -> str:
+    """The value as text: `2.039 TB/s`, `unknown`, a range for a sweep.
+
+    >>> show(device("a100-sxm-80gb").quantity("cores"))
+    '108'
+    """
+    value = quantity.value
+    if isinstance(value, np.ndarray):
+        return f"{units.show(float(value.min()), quantity.unit)} … {units.show(float(value.max()), quantity.unit)}"
+    return units.show(value, quantity.unit)
