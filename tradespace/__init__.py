@@ -20,3 +20,60 @@ __version__ = "0.1.0"
 _root = Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "problems" / "__init__.py").is_file():
     __path__.append(str(_root))
+
+if TYPE_CHECKING:
+    from .errors import (
+        BudgetError,
+        DataError,
+        EvaluationError,
+        GoalError,
+        SolverUnavailable,
+        SpaceError,
+        TradespaceError,
+        ViewMismatch,
+    )
+    from .hardware import Device, device
+    from .problems.batch import Batch, active
+    from .problems.goal import Goal, Metric
+    from .problems.problem import Problem, param
+    from .problems.registry import problem
+    from .problems.scoring import Estimate, Scores, pointwise
+    from .problems.variables import Bool, Choice, Float, Int, Menu, Permutation
+    from .problems.views import JobClass, JobsView, MilpView, PackingView, dense_ranks
+    from .search.check import check
+    from .search.result import Result
+    from .search.run import regoal, resume, solve
+    from .solvers.base import Budget, Certificate
+    from .units import GB, MB, TB, GiB, KiB, MiB, TiB, kB
+
+_HOMES = {
+    "errors": ("BudgetError", "DataError", "EvaluationError", "GoalError", "SolverUnavailable", "SpaceError",
+               "TradespaceError", "ViewMismatch"),
+    "hardware": ("Device", "device"),
+    "problems.batch": ("Batch", "active"),
+    "problems.goal": ("Goal", "Metric"),
+    "problems.problem": ("Problem", "param"),
+    "problems.registry": ("problem",),
+    "problems.scoring": ("Estimate", "Scores", "pointwise"),
+    "problems.variables": ("Bool", "Choice", "Float", "Int", "Menu", "Permutation"),
+    "problems.views": ("JobClass", "JobsView", "MilpView", "PackingView", "dense_ranks"),
+    "search.check": ("check",),
+    "search.result": ("Result",),
+    "search.run": ("regoal", "resume", "solve"),
+    "solvers.base": ("Budget", "Certificate"),
+    "units": ("GB", "GiB", "KiB", "MB", "MiB", "TB", "TiB", "kB"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = sorted([*_HOME, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tradespace' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,146 @@
+"""Names of problems, read without importing the problems.
+
+`PROBLEM` on the command line is a shipped name, `file.py:Class` or `module:Class`; other packages add
+names through the entry-point group `tradespace.problems`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from .problem import Problem
+
+ENTRY_POINTS = "tradespace.problems"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named problem: where its class stands, and what it decides in one line."""
+
+    name: str
+    target: str
+    domain: str
+    summary: str
+
+
+SHIPPED = (
+    Entry("adacc", "tradespace.problems.training.adacc:Adacc", "training",
+          "keep, compress, offload or recompute each activation of a transformer under a memory limit"),
+    Entry("matmul-tile", "tradespace.problems.tutorial.matmul_tile:MatmulTile", "tutorial",
+          "block tile of one matrix product: latency against shared memory"),
+    Entry("knapsack", "tradespace.problems.tutorial.knapsack:Knapsack", "tutorial",
+          "items of most value within a weight; with a second value, a front"),
+    Entry("memory-plan", "tradespace.problems.tutorial.memory_plan:MemoryPlan", "tutorial",
+          "keep or recompute each activation of a chain under a memory limit"),
+    Entry("mixed", "tradespace.problems.tutorial.mixed:Mixed", "tutorial",
+          "every kind of variable, vectors and conditions in one small problem"),
+)  # fmt: skip
+
+
+def entries() -> list[Entry]:
+    """Shipped problems, then those that installed packages register, by name."""
+    from importlib.metadata import entry_points
+
+    others = [
+        Entry(point.name, point.value, point.dist.name if point.dist else "installed", "")
+        for point in entry_points(group=ENTRY_POINTS)
+    ]
+    shipped = {entry.name for entry in SHIPPED}
+    return [*SHIPPED, *(entry for entry in others if entry.name not in shipped)]
+
+
+def load(name: str) -> type[Problem]:
+    """The problem class behind a name, `file.py:Class` or `module:Class`.
+
+    Raises DataError where there is none, with the nearest name, or where the user's file raises, with
+    the line at fault.
+    """
+    known = {entry.name: entry for entry in entries()}
+    target = known[name].target if name in known else name
+    place, _, label = target.rpartition(":")
+    if name not in known and place.endswith(".py"):
+        module = load_file(Path(place))
+    elif not place and (name.endswith(".py") or name.startswith((".", "/"))):
+        module, label = load_file(Path(name)), ""
+    elif not place:
+        raise DataError(f"no problem is called '{name}'; {nearest(name, known)} (or give FILE.py:CLASS)")
+    else:
+        try:
+            module = importlib.import_module(place)
+        except ImportError as error:
+            raise DataError(f"the module of '{name}' cannot be imported: {error}") from None
+    return _find_class(module, label, name)
+
+
+def module_name(path: Path) -> str:
+    """The name under which a user's file is loaded, the same in every process."""
+    return f"tradespace_file_{path.stem}"
+
+
+def load_file(path: Path) -> ModuleType:
+    """A user's problem file as a module; loaded once a process.
+
+    Raises DataError where the file is missing or raises, naming the line at fault.
+    """
+    path = path.expanduser().resolve()
+    name = module_name(path)
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(path):
+        return loaded
+    if not path.is_file():
+        raise DataError(f"there is no file '{path}'; write one with 'optimize new NAME'.")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise DataError(f"{path.name} raised {type(error).__name__}: {error}{_line_at_fault(path, error)}") from error
+    return module
+
+
+def _line_at_fault(path: Path, error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"\n       line {error.lineno}: {(error.text or '').strip()}"
+    trace = error.__traceback__
+    found = ""
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            lines = path.read_text(errors="replace").splitlines()
+            found = f"\n       line {trace.tb_lineno}: {lines[trace.tb_lineno - 1].strip()}"
+        trace = trace.tb_next
+    return found
+
+
+def _find_class(module: ModuleType, label: str, name: str) -> type[Problem]:
+    from .problem import Problem
+
+    classes = {
+        n: c
+        for n, c in vars(module).items()
+        if inspect.isclass(c) and issubclass(c, Problem) and c is not Problem and c.__module__ == module.__name__
+    }
+    if not label:
+        if len(classes) == 1:
+            return next(iter(classes.values()))
+        raise DataError(f"'{name}' defines {len(classes)} problems; name one, as in '{name}:{next(iter(classes), 'CLASS')}'.")
+    if label not in classes:
+        raise DataError(f"'{name}': the module has no problem class '{label}'; {nearest(label, classes)}")
+    return classes[label]
+
+
+def problem(name: str, **parameters: object) -> Problem:
+    """A problem by its name, with some parameters: `problem("adacc", batch=16)`."""
+    return load(name)(**parameters)
