@@ -1,21 +1,15 @@
 """Records of devices: what the cost models know about hardware.
 
-`names()` lists the catalog without importing numpy; `device(name)` returns a frozen `Device`;
-`describe(name)` returns one row a number: field, value, unit, source, kind.
+`names()` lists the catalog; `device(name)` returns a frozen `Device`; `describe(name)` returns one
+row a number: field, value, unit, source, kind.
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
-
+# Imported at once, not lazily: the submodule `device` would otherwise shadow the function.
 from .catalog import names
-
-if TYPE_CHECKING:
-    from .describe import Row, describe, show
-    from .device import Device, Level, Link, Quantity
-    from .dtypes import canonical, size_of
-    from .load import device
+from .describe import Row, describe, show
+from .device import Device, Level, Link, Quantity
+from .dtypes import canonical, size_of
+from .load import device
 
 __all__ = [
     "Device",
@@ -30,28 +24,3 @@ __all__ = [
     "show",
     "size_of",
 ]
-
-_HOME = {
-    "Device": "device",
-    "Level": "device",
-    "Link": "device",
-    "Quantity": "device",
-    "Row": "describe",
-    "describe": "describe",
-    "show": "describe",
-    "device": "load",
-    "canonical": "dtypes",
-    "size_of": "dtypes",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
