@@ -40,7 +40,9 @@ def build(name: str) -> Device:
         "peak.fp32": Quantity(fp32, "flop/s", "AVX-512 lanes x 2 x clock x cores; clock remembered", "guess"),
         "peak.bf16": Quantity(bf16, "flop/s", bf16_source, "guess"),
         "peak.int8": Quantity(int8, "flop/s", bf16_source, "guess"),
-        "special": Quantity(4 * clock * cores, "op/s", "vectorised exponential, 4 results a clock and core", "guess"),
+        "special": Quantity(
+            4 * clock * cores, "op/s", "vectorised exponential, 4 results a clock and core", "guess"
+        ),
         "l1.capacity": Quantity(48 * 2.0**10 if c["family"] != "zen4" else 32 * 2.0**10, "B", *ME),
         "l1.bandwidth": Quantity(128 * clock * cores, "B/s", "two 64 B loads a clock and core", "guess"),
         "l1.energy": Quantity(1.1e-12, "J/B", "32 KB SRAM, 8.5 pJ for 64 bit at 7 nm (remembered)", "guess"),
@@ -48,14 +50,20 @@ def build(name: str) -> Device:
         "l2.bandwidth": Quantity(48 * clock * cores, "B/s", "48 B a clock and core sustained", "guess"),
         "l2.energy": Quantity(1.8e-12, "J/B", "1 MB SRAM, 14 pJ for 64 bit at 7 nm (remembered)", "guess"),
         "l3.capacity": Quantity(c["l3"] * 2.0**20, "B", *ME),
-        "l3.bandwidth": Quantity(10 * clock * cores, "B/s", "10 B a clock and core through the mesh", "guess"),
-        "l3.energy": Quantity(6e-12, "J/B", "long on-chip wires, order of 1 pJ/bit at 7 nm", "guess", 3e-12, 1e-11),
+        "l3.bandwidth": Quantity(
+            10 * clock * cores, "B/s", "10 B a clock and core through the mesh", "guess"
+        ),
+        "l3.energy": Quantity(
+            6e-12, "J/B", "long on-chip wires, order of 1 pJ/bit at 7 nm", "guess", 3e-12, 1e-11
+        ),
         "dram.capacity": Quantity(256 * 2.0**30, "B", "a common configuration; set it to yours", "guess"),
         "dram.bandwidth": Quantity(
             channels * rate * 8e9, "B/s", f"{channels} channels x {rate} GT/s x 8 B, {ME[0]}", "guess"
         ),
         "dram.energy": dram_energy(c["technology"]),
-        "launch": Quantity(2e-6, "s", "one framework operator call, 1 to 3 us measured on a Zen 5 host", "guess"),
+        "launch": Quantity(
+            2e-6, "s", "one framework operator call, 1 to 3 us measured on a Zen 5 host", "guess"
+        ),
         "power": Quantity(float(c["power"]), "W", *ME),
         "idle_power": Quantity(0.3 * c["power"], "W", "30 % of the package limit", "guess"),
         "area": Quantity(None, "m2", *ME),

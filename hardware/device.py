@@ -220,7 +220,7 @@ class Device:
 
     # Variants -----------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Broadcast shape of the fields: () for one device, (designs,) for a sweep."""
         return np.broadcast_shapes(
@@ -257,19 +257,18 @@ class Device:
         """
         return self.replace(**{key: np.asarray(value, dtype=np.float64) for key, value in fields.items()})
 
-    def rows(self, rows: slice, ndim: int) -> Device:
-        """The sweep cut along its first axis; only fields with `ndim` axes have that axis."""
+    def cut(self, rows: slice, axis: int) -> Device:
+        """The sweep cut along one axis, counted from the last (-1); fields without it stay whole."""
 
-        def cut(value: Value | None) -> Value | None:
-            return value[rows] if isinstance(value, np.ndarray) and value.ndim == ndim else value
+        def part(value: Value | None) -> Value | None:
+            if isinstance(value, np.ndarray) and value.ndim >= -axis and value.shape[axis] > 1:
+                return value[(..., rows, *([slice(None)] * (-axis - 1)))]
+            return value
 
-        if not any(np.ndim(q.value) == ndim for q in self.table.values() if q.value is not None) and not any(
-            np.ndim(f) == ndim for f in self.factors.values()
-        ):
+        if not self.shape or len(self.shape) < -axis:
             return self
-        table = {name: replace(q, value=cut(q.value)) for name, q in self.table.items()}
-        factors = {name: cut(f) for name, f in self.factors.items()}
-        return replace(self, table=table, factors=factors)  # type: ignore[arg-type]
+        table = {name: replace(q, value=part(q.value)) for name, q in self.table.items()}
+        return replace(self, table=table, factors={n: part(f) for n, f in self.factors.items()})  # type: ignore[misc]
 
     # Identity -----------------------------------------------------------------------------------
 

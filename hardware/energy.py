@@ -54,9 +54,14 @@ def gpu_energy(table: Mapping[str, Quantity], dram: Quantity) -> dict[str, Quant
     bandwidth = table["dram.bandwidth"].value
     fields = {
         "dram.energy": dram,
-        "l2.energy": Quantity(6e-12, "J/B", "long on-chip wires, order of 1 pJ/bit at 7 nm", "guess", 3e-12, 1e-11),
+        "l2.energy": Quantity(
+            6e-12, "J/B", "long on-chip wires, order of 1 pJ/bit at 7 nm", "guess", 3e-12, 1e-11
+        ),
         "shared.energy": Quantity(
-            1.1e-12, "J/B", "32 KB SRAM, 8.5 pJ for 64 bit at 7 nm (Jouppi et al. ISCA 2021, remembered)", "guess"
+            1.1e-12,
+            "J/B",
+            "32 KB SRAM, 8.5 pJ for 64 bit at 7 nm (Jouppi et al. ISCA 2021, remembered)",
+            "guess",
         ),
     }
     if power is None or idle is None or dram.value is None or bandwidth is None:

@@ -157,7 +157,6 @@ _GPUS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-
 def build(name: str) -> Device:
     """The record of one GPU."""
     if name not in _GPUS:
@@ -191,7 +190,10 @@ def build(name: str) -> Device:
         "dram.capacity": q(g["dram"], "B", GIBI),
         "dram.bandwidth": q(g["bandwidth"], "B/s", GIGA),
         "launch": Quantity(
-            2e-6, "s", "gap between kernels of one stream, fitted on A100 and H100 profiles: 1.3 to 1.9 us", "guess"
+            2e-6,
+            "s",
+            "gap between kernels of one stream, fitted on A100 and H100 profiles: 1.3 to 1.9 us",
+            "guess",
         ),
         "power": q(g["power"], "W"),
         "idle_power": q(g["idle"], "W"),

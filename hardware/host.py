@@ -41,7 +41,10 @@ def probe(threads: int = 1) -> Device:
     lanes = 16.0 if "avx512f" in flags else 8.0 if "avx2" in flags else 4.0
     fp32 = lanes * 4 * boost * threads
     if "amx_bf16" in flags or "amx_bf16_tile" in flags:
-        bf16, how = 1024 * boost * threads, "AMX, 1024 operations a cycle and core, at 1.6 x the reported clock"
+        bf16, how = (
+            1024 * boost * threads,
+            "AMX, 1024 operations a cycle and core, at 1.6 x the reported clock",
+        )
     elif "avx512_bf16" in flags:
         bf16, how = 2 * fp32, "AVX-512 BF16, twice fp32, at 1.6 x the reported clock"
     else:
@@ -75,7 +78,9 @@ def probe(threads: int = 1) -> Device:
         "dram.capacity": Quantity(memory, "B", system, "measured"),
         "dram.bandwidth": Quantity(40e9 * threads, "B/s", "what one thread of a server draws", "guess"),
         "dram.energy": dram_energy("ddr5"),
-        "launch": Quantity(1.5e-6, "s", "one framework operator call, 1 to 3 us measured on a Zen 5 host", "guess"),
+        "launch": Quantity(
+            1.5e-6, "s", "one framework operator call, 1 to 3 us measured on a Zen 5 host", "guess"
+        ),
         "energy.fp32": Quantity(2e-11, "J/flop", "order of magnitude for a server core", "guess"),
         "energy.bf16": Quantity(5e-12, "J/flop", "order of magnitude for a server core", "guess"),
         "power": Quantity(None, "W", "not reported", "guess"),
@@ -83,7 +88,9 @@ def probe(threads: int = 1) -> Device:
         "area": Quantity(None, "m2", "not reported", "guess"),
         "node": Quantity(None, "nm", "not reported", "guess"),
     }
-    model = f"{info.get('vendor_id', 'cpu')} family {info.get('cpu family', '?')} model {info.get('model', '?')}"
+    model = (
+        f"{info.get('vendor_id', 'cpu')} family {info.get('cpu family', '?')} model {info.get('model', '?')}"
+    )
     return Device(
         name="host",
         kind="cpu",

@@ -1,0 +1,69 @@
+"""Elementwise operators: every element read and written once, a few operations each."""
+
+from __future__ import annotations
+
+from ..hardware.device import Device
+from ..hardware.dtypes import size_of
+from .cost import Cost, Number
+from .evaluate import Features, Shape, calls, evaluate, streams, traffic
+
+
+def features(
+    device: Device, dtype: str, *, elements: Number, reads: Number, writes: Number, operations: Number
+) -> Features:
+    """Launch, arithmetic at the vector rate, traffic by level; the working set is all of it."""
+    total = elements * (reads + writes) * size_of(dtype)
+    flow = traffic(device, total, total)
+    flops = elements * operations
+    rate = device.peak("fp32")
+    return Features(
+        terms={"launch": calls(device, elements), "arithmetic": flops / rate, **streams(device, flow)},
+        flops=flops,
+        traffic=flow,
+        peak=rate,
+    )
+
+
+def elementwise(
+    device: Device,
+    *,
+    elements: Shape,
+    reads: Shape = 1,
+    writes: Shape = 1,
+    operations: Shape = 1,
+    dtype: str = "bf16",
+) -> Cost:
+    """One pass over arrays of `elements` numbers: add (reads 2), copy, GELU (operations about 10).
+
+    reads, writes: operands read and written per element. operations: flops per element.
+    All broadcast. Arithmetic runs at the fp32 vector rate whatever the dtype.
+
+    >>> from tradespace.hardware import device
+    >>> float(elementwise(device("a100-sxm-80gb"), elements=2**30, reads=2).time) > 3 * 2**31 / 2.039e12
+    True
+    """
+    return evaluate(
+        "elementwise",
+        features,
+        device,
+        dtype,
+        elements=elements,
+        reads=reads,
+        writes=writes,
+        operations=operations,
+    )
+
+
+def copy(device: Device, *, elements: Shape, dtype: str = "bf16") -> Cost:
+    """A copy inside the device's memory."""
+    return elementwise(device, elements=elements, operations=0, dtype=dtype)
+
+
+def add(device: Device, *, elements: Shape, dtype: str = "bf16") -> Cost:
+    """Sum of two arrays."""
+    return elementwise(device, elements=elements, reads=2, dtype=dtype)
+
+
+def gelu(device: Device, *, elements: Shape, dtype: str = "bf16") -> Cost:
+    """GELU or SiLU: about ten operations an element."""
+    return elementwise(device, elements=elements, operations=10, dtype=dtype)

@@ -1,0 +1,219 @@
+"""Prediction: features of a shape on a device, combined with the coefficients of a family.
+
+A linear family predicts `sum(coefficient x term)`, each term a time at datasheet rates; every term is
+non-decreasing in the sizes and every coefficient non-negative, so predictions are monotone and
+extrapolate linearly. Nothing is ever faster than its flops at the datasheet peak.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import DataError
+from ..hardware.device import Device
+from ..hardware.dtypes import canonical
+from .coefficients import OUTSIDE, Coefficients, find
+from .cost import Array, Cost, Number
+
+Shape: TypeAlias = ArrayLike
+CHUNK = 2**14
+
+
+class OutsideCalibration(UserWarning):
+    """A shape lies outside the range the coefficients were fitted on; its sigma is doubled."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What the time depends on.
+
+    terms: seconds at datasheet rates by coefficient. flops: arithmetic. traffic: bytes by level.
+    law: time (s) as a function of the coefficients, for families that are not linear.
+    peak: flop/s no kernel exceeds.
+    """
+
+    terms: Mapping[str, Number]
+    flops: Number
+    traffic: Mapping[str, Number]
+    peak: Number
+    law: Callable[[Mapping[str, float]], Number] | None = field(default=None)
+
+    def time(self, values: Mapping[str, float]) -> Number:
+        """Seconds under one set of coefficients."""
+        if self.law is not None:
+            time = self.law(values)
+        else:
+            time = 0.0
+            for name, term in self.terms.items():
+                coefficient = values.get(name, 0.0)
+                if coefficient:
+                    time = time + coefficient * term
+        return np.maximum(time, self.flops / self.peak)
+
+
+FeatureLaw: TypeAlias = Callable[..., Features]
+
+
+def evaluate(family: str, features: FeatureLaw, device: Device, dtype: str, **shapes: Shape) -> Cost:
+    """The cost of `family` for shapes that broadcast with each other and with the device's fields."""
+    name = canonical(dtype)
+    arrays = {key: checked(key, value) for key, value in shapes.items()}
+    return _evaluate(family, features, device, name, find(device, family, name), arrays)
+
+
+def checked(name: str, value: Shape) -> Number:
+    """A shape as float64; DataError where it is negative, not finite or not whole."""
+    array = np.asarray(value)
+    if array.dtype == object or array.dtype.kind not in "iufb":
+        raise DataError(f"{name} must be a number or an array of numbers, got {type(value).__name__}")
+    if array.size == 0:
+        return array.astype(np.float64)
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.rint(array))
+        if not np.all(whole):
+            raise DataError(f"{name} must be whole numbers, got {array[~whole].ravel()[0]}")
+    if array.dtype.kind != "u" and array.min() < 0:
+        raise DataError(f"{name} must not be negative, got {array.min()}")
+    return array.astype(np.float64)[()]
+
+
+def _evaluate(
+    family: str,
+    features: FeatureLaw,
+    device: Device,
+    dtype: str,
+    found: Coefficients,
+    arrays: dict[str, Number],
+) -> Cost:
+    shape = np.broadcast_shapes(device.shape, *(np.shape(a) for a in arrays.values()))
+    size = int(np.prod(shape))
+    if size <= CHUNK:
+        return combine(family, features(device, dtype, **arrays), device, dtype, found)
+    axis = int(np.argmax(shape)) - len(shape)
+    step = max(1, CHUNK * shape[axis] // size)
+    parts = []
+    for start in range(0, shape[axis], step):
+        rows = slice(start, start + step)
+        cut = {key: _cut(a, rows, axis) for key, a in arrays.items()}
+        parts.append(_evaluate(family, features, device.cut(rows, axis), dtype, found, cut))
+    return _joined(parts, shape, axis)
+
+
+def _cut(array: Number, rows: slice, axis: int) -> Number:
+    if isinstance(array, np.ndarray) and array.ndim >= -axis and array.shape[axis] > 1:
+        return array[(..., rows, *([slice(None)] * (-axis - 1)))]
+    return array
+
+
+def _joined(parts: list[Cost], shape: tuple[int, ...], axis: int) -> Cost:
+    """Parts of one evaluation, concatenated along the axis they were cut on."""
+
+    def join(pick: Callable[[Cost], Any]) -> Any:
+        return np.concatenate([np.broadcast_to(pick(part), part.shape) for part in parts], axis=axis)
+
+    first = parts[0]
+    return Cost(
+        join(lambda c: c.time),
+        join(lambda c: c.flops),
+        {level: join(lambda c, level=level: c.bytes[level]) for level in first.bytes},
+        None if first.energy is None else join(lambda c: c.energy),
+        {family: join(lambda c, family=family: c.errors[family]) for family in first.errors},
+        first.tier,
+        join(lambda c: c.outside),
+    )
+
+
+def combine(family: str, features: Features, device: Device, dtype: str, found: Coefficients) -> Cost:
+    """Time, energy and error from features and coefficients."""
+    time = features.time(found.values)
+    factor = device.factors.get(family)
+    if factor is not None:
+        time = np.maximum(time * factor, features.flops / features.peak)
+    outside = _outside(family, features, device, found)
+    sigma = found.sigma if outside is False else np.where(outside, OUTSIDE * found.sigma, found.sigma)
+    shape = np.broadcast_shapes(np.shape(time), device.shape)
+    full = time if np.shape(time) == shape else np.broadcast_to(time, shape)
+    return Cost(
+        time=full,
+        flops=_spread(features.flops, shape),
+        bytes={level: _spread(value, shape) for level, value in features.traffic.items()},
+        energy=_energy(features, device, dtype, full),
+        errors={family: full * sigma},
+        tier=found.tier,
+        outside=_spread(outside, shape),
+    )
+
+
+def _spread(value: Any, shape: tuple[int, ...]) -> Any:
+    return value if np.shape(value) == shape else np.broadcast_to(value, shape)
+
+
+def _energy(features: Features, device: Device, dtype: str, time: Number) -> Number | None:
+    """Arithmetic, traffic and idle power; None where the record lacks one of them."""
+    arithmetic = device.known(f"energy.{dtype}")
+    if arithmetic is None:
+        arithmetic = device.known("energy.fp32")
+    if arithmetic is None:
+        return None
+    idle = device.known("idle_power")
+    energy: Number = features.flops * arithmetic + (0.0 if idle is None else idle) * time
+    for level, traffic in features.traffic.items():
+        joules = device.known(f"{level}.energy")
+        if joules is None:
+            return None
+        energy = energy + traffic * joules
+    return energy
+
+
+def _outside(family: str, features: Features, device: Device, found: Coefficients) -> Any:
+    """Where flops or outermost traffic leave the calibrated range by more than a factor of two."""
+    outside: Any = False
+    known = {"flops": features.flops, "bytes": next(iter(features.traffic.values()), 0.0)}
+    for name, (low, high) in found.ranges.items():
+        value: Array = np.asarray(known[name])
+        if value.size and (value.max() > 2 * high or value.min() < 0.5 * low):
+            outside = outside | ((value > 2 * high) | ((value < 0.5 * low) & (value > 0)))
+    if outside is not False and np.any(outside):
+        warnings.warn(
+            f"{family} on {device.name}: some shapes lie outside the calibrated range; their sigma is doubled",
+            OutsideCalibration,
+            stacklevel=6,
+        )
+        return outside
+    return False
+
+
+def misses(device: Device, working_set: Number, inner: str) -> Number:
+    """Fraction of accesses that a level does not serve: w^2 / (w^2 + C^2), smooth and monotone."""
+    level = device.level(inner)
+    capacity = level.capacity * (device.cores if level.scope == "core" else 1.0)
+    square = np.square(working_set)
+    return square / (square + np.square(capacity))
+
+
+def traffic(device: Device, total: Number, working_set: Number) -> dict[str, Number]:
+    """Bytes through each cached level, inner to outer: all through the first, then the misses.
+
+    Scratchpads ("shared") are the kernel's own and do not count.
+    """
+    levels = [name for name in device.levels if name != "shared"]
+    flow = {levels[0]: total}
+    for inner, outer in zip(levels, levels[1:], strict=False):
+        flow[outer] = total * misses(device, working_set, inner)
+    return flow
+
+
+def streams(device: Device, flow: Mapping[str, Number]) -> dict[str, Number]:
+    """Seconds of traffic at each level's datasheet bandwidth."""
+    return {level: total / device.level(level).bandwidth for level, total in flow.items()}
+
+
+def calls(device: Device, work: Number, count: float = 1.0) -> Number:
+    """Launch time where there is work, nothing where there is none."""
+    return np.where(np.asarray(work) > 0, count, 0.0) * device.launch

@@ -1,0 +1,58 @@
+"""Gather and scatter of rows of a table by an index."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from ..hardware.device import Device
+from ..hardware.dtypes import size_of
+from .cost import Cost, Number
+from .evaluate import Features, Shape, calls, evaluate, misses, streams
+
+LINE = 64.0
+
+
+def features(
+    device: Device, dtype: str, *, count: Number, width: Number, table: Number, passes: float
+) -> Features:
+    """Whole cache lines a row; the working set is the distinct part of the table plus the result.
+
+    Distinct rows of `count` uniform draws from `table`: table (1 - exp(-count/table)).
+    """
+    item = size_of(dtype)
+    row = np.ceil(width * item / LINE) * LINE
+    rows = np.maximum(table, 1.0)
+    distinct = rows * -np.expm1(-count / rows) * row
+    total = count * (passes * row + width * item + 8.0)
+    working = distinct + count * (width * item + 8.0)
+    levels = [name for name in device.levels if name != "shared"]
+    flow: dict[str, Number] = {levels[0]: total}
+    for inner, outer in zip(levels, levels[1:], strict=False):
+        flow[outer] = total * misses(device, working, inner)
+    rate = device.peak("fp32")
+    return Features(
+        terms={
+            "launch": calls(device, count),
+            "index": count / (device.clock * device.cores),
+            **streams(device, flow),
+        },
+        flops=0.0 * total,
+        traffic=flow,
+        peak=rate,
+    )
+
+
+def gather(device: Device, *, count: Shape, width: Shape, table: Shape, dtype: str = "bf16") -> Cost:
+    """`count` rows of `width` numbers, at uniform random indices of a table of `table` rows."""
+    return evaluate(
+        "gather", partial(features, passes=1.0), device, dtype, count=count, width=width, table=table
+    )
+
+
+def scatter(device: Device, *, count: Shape, width: Shape, table: Shape, dtype: str = "bf16") -> Cost:
+    """`count` rows of `width` numbers added into a table of `table` rows: read, add, write."""
+    return evaluate(
+        "scatter", partial(features, passes=2.0), device, dtype, count=count, width=width, table=table
+    )
