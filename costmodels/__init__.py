@@ -24,43 +24,69 @@ if TYPE_CHECKING:
     from .attention import attention_decode, attention_prefill
     from .collective import all_gather, all_reduce, all_to_all, reduce_scatter
     from .cost import Cost
-    from .elementwise import add, copy, elementwise, gelu
     from .evaluate import OutsideCalibration
-    from .gather import gather, scatter
-    from .gemm import gemm
-    from .quantize import dequantize, quantize
-    from .reduction import layer_norm, reduction, scan, softmax
-    from .sort import sort
-    from .transfer import transfer
+    from .indexing import gather, scatter
+    from .matrix import gemm
+    from .pointwise import add, copy, elementwise, gelu
+    from .quantization import dequantize, quantize
+    from .reductions import layer_norm, reduction, scan, softmax
+    from .sorting import sort
+    from .transfers import transfer
 
 VERSION = "0.1"  # changes whenever a coefficient or a formula does
 
+# No module may be called like a public name: importing it would put the module in the name's place.
 _HOME = {
     "Cost": "cost",
     "OutsideCalibration": "evaluate",
-    "add": "elementwise",
+    "add": "pointwise",
     "all_gather": "collective",
     "all_reduce": "collective",
     "all_to_all": "collective",
     "attention_decode": "attention",
     "attention_prefill": "attention",
-    "copy": "elementwise",
-    "dequantize": "quantize",
-    "elementwise": "elementwise",
-    "gather": "gather",
-    "gelu": "elementwise",
-    "gemm": "gemm",
-    "layer_norm": "reduction",
-    "quantize": "quantize",
+    "copy": "pointwise",
+    "dequantize": "quantization",
+    "elementwise": "pointwise",
+    "gather": "indexing",
+    "gelu": "pointwise",
+    "gemm": "matrix",
+    "layer_norm": "reductions",
+    "quantize": "quantization",
     "reduce_scatter": "collective",
-    "reduction": "reduction",
-    "scan": "reduction",
-    "scatter": "gather",
-    "softmax": "reduction",
-    "sort": "sort",
-    "transfer": "transfer",
+    "reduction": "reductions",
+    "scan": "reductions",
+    "scatter": "indexing",
+    "softmax": "reductions",
+    "sort": "sorting",
+    "transfer": "transfers",
 }
-__all__ = ["VERSION", *_HOME]
+__all__ = [
+    "VERSION",
+    "Cost",
+    "OutsideCalibration",
+    "add",
+    "all_gather",
+    "all_reduce",
+    "all_to_all",
+    "attention_decode",
+    "attention_prefill",
+    "copy",
+    "dequantize",
+    "elementwise",
+    "gather",
+    "gelu",
+    "gemm",
+    "layer_norm",
+    "quantize",
+    "reduce_scatter",
+    "reduction",
+    "scan",
+    "scatter",
+    "softmax",
+    "sort",
+    "transfer",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from ..errors import DataError
-from ..hardware.device import Device
+from ..hardware.record import Device
 from .cost import Tier
 from .defaults import DEFAULTS, SIGMAS
 

@@ -132,7 +132,11 @@ class Cost:
     def __repr__(self) -> str:
         if self.shape:
             return f"Cost(shape={self.shape}, {self.tier})"
-        return f"Cost({float(self.time):.4g} s ± {100 * float(self.sigma):.2g} %, {float(self.flops):.4g} flop, {self.tier})"
+        time, flops = (
+            f"{float(self.time):.4g} s ± {100 * float(self.sigma):.2g} %",
+            f"{float(self.flops):.4g}",
+        )
+        return f"Cost({time}, {flops} flop, {self.tier})"
 
 
 def _sum(a: Mapping[str, Number], b: Mapping[str, Number]) -> dict[str, Number]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import DataError
-from ..hardware.device import Device
 from ..hardware.dtypes import canonical
+from ..hardware.record import Device
 from .coefficients import OUTSIDE, Coefficients, find
 from .cost import Array, Cost, Number
 
@@ -181,7 +182,7 @@ def _outside(family: str, features: Features, device: Device, found: Coefficient
             outside = outside | ((value > 2 * high) | ((value < 0.5 * low) & (value > 0)))
     if outside is not False and np.any(outside):
         warnings.warn(
-            f"{family} on {device.name}: some shapes lie outside the calibrated range; their sigma is doubled",
+            f"{family} on {device.name}: some shapes lie outside the calibrated range; sigma doubled there",
             OutsideCalibration,
             stacklevel=6,
         )
@@ -204,7 +205,7 @@ def traffic(device: Device, total: Number, working_set: Number) -> dict[str, Num
     """
     levels = [name for name in device.levels if name != "shared"]
     flow = {levels[0]: total}
-    for inner, outer in zip(levels, levels[1:], strict=False):
+    for inner, outer in pairwise(levels):
         flow[outer] = total * misses(device, working_set, inner)
     return flow
 

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..hardware.device import Device
+from ..hardware.record import Device
 from .cost import Array, Number
 from .evaluate import misses
 
 TILES: tuple[tuple[int, int], ...] = (
-    (16, 64), (32, 64), (32, 128), (64, 64), (64, 128), (128, 64), (128, 128), (64, 256), (128, 256), (256, 128),
+    (16, 64), (32, 64), (32, 128), (64, 64), (64, 128), (128, 64), (128, 128), (64, 256), (128, 256),
+    (256, 128),
 )  # fmt: skip
 SPLITS: tuple[int, ...] = (1, 2, 4, 8)
 DEPTH = 32.0

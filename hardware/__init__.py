@@ -1,15 +1,21 @@
 """Records of devices: what the cost models know about hardware.
 
-`names()` lists the catalog; `device(name)` returns a frozen `Device`; `describe(name)` returns one
-row a number: field, value, unit, source, kind.
+`names()` lists the catalog without importing numpy; `device(name)` returns a frozen `Device`;
+`describe(name)` returns one row a number: field, value, unit, source, kind.
 """
 
-# Imported at once, not lazily: the submodule `device` would otherwise shadow the function.
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .catalog import names
-from .describe import Row, describe, show
-from .device import Device, Level, Link, Quantity
-from .dtypes import canonical, size_of
-from .load import device
+
+if TYPE_CHECKING:
+    from .description import Row, describe, show
+    from .dtypes import canonical, size_of
+    from .load import device
+    from .record import Device, Level, Link, Quantity
 
 __all__ = [
     "Device",
@@ -24,3 +30,29 @@ __all__ = [
     "show",
     "size_of",
 ]
+
+# No module may be called like a public name: importing it would put the module in the name's place.
+_HOME = {
+    "Device": "record",
+    "Level": "record",
+    "Link": "record",
+    "Quantity": "record",
+    "Row": "description",
+    "describe": "description",
+    "show": "description",
+    "device": "load",
+    "canonical": "dtypes",
+    "size_of": "dtypes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import DataError
-from .device import Device, Quantity
 from .energy import dram_energy
 from .links import link
+from .record import Device, Quantity
 
 ME = ("remembered by the authors, not checked against a document", "guess")
 AMX = "AMX: 1024 bf16 and 2048 int8 operations a cycle and core (Intel), x clock x cores"
 _CPUS: dict[str, dict[str, Any]] = {
-    "xeon-6462c": {"family": "sapphire-rapids", "cores": 32, "clock": 3.3, "amx_clock": 3.2, "l2": 2, "l3": 60,
+    "xeon-6462c": {"family": "sapphire-rapids", "cores": 32,
+                    "clock": 3.3, "amx_clock": 3.2, "l2": 2, "l3": 60,
                    "channels": (8, 4.8), "technology": "ddr5", "power": 300, "node": 7, "pcie": "pcie5-x16"},
-    "xeon-8462y": {"family": "sapphire-rapids", "cores": 32, "clock": 2.8, "amx_clock": 2.8, "l2": 2, "l3": 60,
+    "xeon-8462y": {"family": "sapphire-rapids", "cores": 32,
+                    "clock": 2.8, "amx_clock": 2.8, "l2": 2, "l3": 60,
                    "channels": (8, 4.8), "technology": "ddr5", "power": 300, "node": 7, "pcie": "pcie5-x16"},
-    "xeon-6430": {"family": "sapphire-rapids", "cores": 32, "clock": 2.1, "amx_clock": 2.1, "l2": 2, "l3": 60,
+    "xeon-6430": {"family": "sapphire-rapids", "cores": 32,
+                    "clock": 2.1, "amx_clock": 2.1, "l2": 2, "l3": 60,
                   "channels": (8, 4.4), "technology": "ddr5", "power": 270, "node": 7, "pcie": "pcie5-x16"},
     "epyc-9354": {"family": "zen4", "cores": 32, "clock": 3.25, "amx_clock": None, "l2": 1, "l3": 256,
                   "channels": (12, 4.8), "technology": "ddr5", "power": 280, "node": 5, "pcie": "pcie5-x16"},

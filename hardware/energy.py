@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import DataError, nearest
-from .device import Quantity
+from .record import Quantity
 
 PICO = 1e-12
 

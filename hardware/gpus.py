@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import DataError
-from .device import Device, Quantity
 from .energy import dram_energy, gpu_energy
 from .links import link
+from .record import Device, Quantity
 
 TERA, GIGA, MEBI, GIBI, KIBI = 1e12, 1e9, 2.0**20, 2.0**30, 2.0**10
 
@@ -139,7 +139,7 @@ _GPUS: dict[str, dict[str, Any]] = {
     "jetson-orin-nx-16gb": {
         "family": "ampere-mobile", "cores": (8, *ME), "clock": (0.918, *ME),
         "peaks": {"fp32": (1.88, *ME), "fp16": (15.0, *ME), "bf16": (15.0, *ME),
-                  "int8": (30.0, "dense, GPU alone; the datasheet's 100 counts sparsity and the DLA", "guess")},
+                  "int8": (30.0, "dense, GPU alone; the datasheet's 100 has sparsity and DLA", "guess")},
         "shared": (164, *ME), "l2": (2, "remembered by the authors: 2 to 4 MiB", "guess", 2, 4),
         "l2_bytes_per_clock": (512, *ME), "dram": (16, *ORIN), "bandwidth": (102.4, *ORIN),
         "technology": "lpddr5", "links": {}, "power": (25, *ORIN), "idle": (5, *ME), "area": (None, *ME),
@@ -148,7 +148,7 @@ _GPUS: dict[str, dict[str, Any]] = {
     "jetson-agx-orin-64gb": {
         "family": "ampere-mobile", "cores": (16, *ME), "clock": (1.3, *ME),
         "peaks": {"fp32": (5.3, *ME), "fp16": (42.0, *ME), "bf16": (42.0, *ME),
-                  "int8": (85.0, "dense, GPU alone; the datasheet's 275 counts sparsity and the DLA", "guess")},
+                  "int8": (85.0, "dense, GPU alone; the datasheet's 275 has sparsity and DLA", "guess")},
         "shared": (164, *ME), "l2": (4, *ME), "l2_bytes_per_clock": (1024, *ME), "dram": (64, *ORIN),
         "bandwidth": (204.8, *ORIN), "technology": "lpddr5", "links": {}, "power": (60, *ORIN),
         "idle": (8, *ME), "area": (455, *ME),

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from ..errors import DataError
-from .device import Device, Quantity
 from .energy import dram_energy
+from .record import Device, Quantity
 
 _SYS = Path("/sys/devices/system/cpu/cpu0/cache")
 

@@ -5,7 +5,7 @@ bandwidth is the raw rate of the standard; what a copy attains is a coefficient 
 
 from __future__ import annotations
 
-from .device import Quantity
+from .record import Quantity
 
 _STANDARD = "PCI-SIG base specification: {} GT/s a lane, 128b/130b, {} lanes"
 _REMEMBERED = "remembered by the authors, not checked against a document"
@@ -17,7 +17,7 @@ STANDARDS: dict[str, tuple[float, str, str, float | None]] = {
     "pcie4-x16": (31.5e9, _STANDARD.format(16, 16), "derived", 5.5),
     "pcie5-x16": (63.0e9, _STANDARD.format(32, 16), "derived", 5.0),
     "nvlink2": (150e9, "6 links of 25 GB/s per direction, NVIDIA V100 (SXM2)", "guess", None),
-    "nvlink3": (300e9, "12 links of 25 GB/s per direction; AIConfigurator a100_sxm, LLMCompass GA100", "datasheet", None),
+    "nvlink3": (300e9, "12 links of 25 GB/s a direction; AIConfigurator, LLMCompass", "datasheet", None),
     "nvlink4": (450e9, "18 links of 25 GB/s per direction; AIConfigurator h100_sxm", "datasheet", None),
     "infiniband-ndr": (50e9, "400 Gbit/s a port; AIConfigurator inter-node setting", "datasheet", None),
     "infiniband-hdr": (25e9, "200 Gbit/s a port; " + _REMEMBERED, "guess", None),

@@ -7,7 +7,7 @@ from functools import cache
 
 from ..errors import DataError, nearest
 from .catalog import INDEX
-from .device import Device
+from .record import Device
 
 
 def device(name: str) -> Device:

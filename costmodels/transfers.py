@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from ..hardware.device import Device
+from ..hardware.record import Device
 from .cost import Cost, Number
 from .evaluate import Features, Shape, evaluate
 

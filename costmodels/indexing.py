@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
-from ..hardware.device import Device
 from ..hardware.dtypes import size_of
+from ..hardware.record import Device
 from .cost import Cost, Number
 from .evaluate import Features, Shape, calls, evaluate, misses, streams
 
@@ -29,7 +30,7 @@ def features(
     working = distinct + count * (width * item + 8.0)
     levels = [name for name in device.levels if name != "shared"]
     flow: dict[str, Number] = {levels[0]: total}
-    for inner, outer in zip(levels, levels[1:], strict=False):
+    for inner, outer in pairwise(levels):
         flow[outer] = total * misses(device, working, inner)
     rate = device.peak("fp32")
     return Features(

@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from ..hardware.device import Device
 from ..hardware.dtypes import size_of
+from ..hardware.record import Device
 from .cost import Cost, Number
 from .evaluate import Features, Shape, calls, evaluate, streams, traffic
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import units
-from .device import Device, Quantity, Value
 from .load import device
+from .record import Device, Quantity, Value
 
 
 class Row(NamedTuple):
@@ -39,5 +39,6 @@ def show(quantity: Quantity | Row) -> str:
     """
     value = quantity.value
     if isinstance(value, np.ndarray):
-        return f"{units.show(float(value.min()), quantity.unit)} … {units.show(float(value.max()), quantity.unit)}"
+        low, high = (units.show(float(bound), quantity.unit) for bound in (value.min(), value.max()))
+        return f"{low} … {high}"
     return units.show(value, quantity.unit)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
-from ..hardware.device import Device
 from ..hardware.dtypes import size_of
+from ..hardware.record import Device
 from .cost import Cost, Number
 from .evaluate import Features, Shape, calls, evaluate, misses, streams, traffic
 from .tiles import gemm_time
@@ -28,7 +29,7 @@ def features(device: Device, dtype: str, *, m: Number, n: Number, k: Number, bat
     padded = 2.0 * batch * np.ceil(m / 6) * 6 * np.ceil(n / 32) * 32 * np.ceil(k / 2) * 2
     levels = streams(device, dict.fromkeys(flow, weights))
     inner = dict.fromkeys(flow, 1.0)
-    for near, far in zip(list(flow), list(flow)[1:], strict=False):
+    for near, far in pairwise(flow):
         inner[far] = misses(device, weights + activations, near)
     return Features(
         terms={

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..hardware.device import Device
 from ..hardware.dtypes import size_of
+from ..hardware.record import Device
 from .cost import Cost, Number
 from .evaluate import Features, Shape, calls, evaluate, streams, traffic
 
