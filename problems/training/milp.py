@@ -1,0 +1,185 @@
+"""Two mixed-integer views of the same plan: by counts of block plans, and tensor by tensor.
+
+`count_view` is what solvers get: a few hundred integers whatever the number of blocks, exact (see
+`counts`). `flat_view` is the textbook formulation, one binary a tensor, block and label; the tests use
+it as an oracle. Byte and second rows are divided by their scale, so that tolerances mean something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyomo.environ as pyo
+
+from ..views import MilpView
+from .counts import PlanCounts
+from .step import Step
+
+Array = npt.NDArray[Any]
+
+
+def count_view(step: Step) -> MilpView:
+    """Counts of the bulk's plans, one plan for each block of the tail."""
+    counts = PlanCounts.of(step)
+    bulk, last, tail = counts.bulk, counts.last, range(counts.tail)
+    model = pyo.ConcreteModel()
+    model.count = pyo.Var(range(len(bulk)), domain=pyo.NonNegativeIntegers, bounds=(0, counts.bulk_layers))
+    model.last = pyo.Var(tail, range(len(last)), domain=pyo.Binary)
+    model.bulk_layers = pyo.Constraint(
+        expr=pyo.quicksum(model.count[p] for p in model.count) == counts.bulk_layers
+    )
+    model.one_plan = pyo.Constraint(
+        tail, rule=lambda m, k: pyo.quicksum(m.last[k, q] for q in range(len(last))) == 1
+    )
+
+    def total(bulk_costs: Array, last_costs: Array, until: int = counts.tail, scale: float = 1.0) -> Any:
+        """Sum of a cost over the bulk and the first `until` blocks of the tail, divided by `scale`."""
+        terms = [float(c / scale) * model.count[p] for p, c in enumerate(bulk_costs) if c]
+        terms += [
+            float(c / scale) * model.last[k, q] for k in range(until) for q, c in enumerate(last_costs) if c
+        ]
+        return pyo.quicksum(terms) if terms else pyo.Expression(expr=0.0)
+
+    size = float(step.keep_everything)
+    fixed = step.static + step.embedding
+    model.peak = pyo.Var(bounds=(0, None))
+    model.moments = pyo.ConstraintList()
+    for k in tail:
+        own = pyo.quicksum(float(w / size) * model.last[k, q] for q, w in enumerate(last.workspace) if w)
+        before = total(bulk.stored, last.stored, k + 1, size)
+        model.moments.add(model.peak >= before + own + (fixed + step.block.gradients) / size)
+    model.moments.add(model.peak >= total(bulk.stored, last.stored, scale=size) + (fixed + step.head) / size)
+    exposed = _exposed(model, step, total(bulk.transfer, last.transfer, scale=step.base_seconds))
+
+    def encode(point: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        given = _positions(step, point)
+        number, ends = counts.stand_in(given)
+        for p in model.count:
+            model.count[p] = int(number[p])
+        for k, q in model.last:
+            model.last[k, q] = int(ends[k] == q)
+        chosen = counts.choice(number, ends)
+        _set_epigraphs(model, step, chosen)
+        return None if np.array_equal(chosen, given) else {"action": counts.labels(chosen)}
+
+    def decode() -> dict[str, Any]:
+        number = [round(pyo.value(model.count[p])) for p in model.count]
+        ends = [max(range(len(last)), key=lambda q: pyo.value(model.last[k, q])) for k in tail]
+        return {"action": counts.labels(counts.choice(number, ends))}
+
+    metrics = {
+        "step_time": step.base_seconds + total(bulk.seconds, last.seconds) + exposed,
+        "peak": size * model.peak,
+        "error": total(bulk.error, last.error, scale=step.layers),
+    }
+    return MilpView(model, metrics, decode, encode, upper=_upper(step))
+
+
+def flat_view(step: Step) -> MilpView:
+    """One binary a tensor, block and label; closure over transients; a row for every moment."""
+    table, block = step.table, step.block
+    layers, tensors, labels = range(step.layers), range(len(block.saved)), range(len(table.labels))
+    transients = [t.name for t in block.tensors if t.role == "transient"]
+    model = pyo.ConcreteModel()
+    model.take = pyo.Var(layers, tensors, labels, domain=pyo.Binary)
+    model.again = pyo.Var(layers, transients, bounds=(0, 1))
+    model.one_label = pyo.Constraint(
+        layers, tensors, rule=lambda m, l, t: pyo.quicksum(m.take[l, t, j] for j in labels) == 1
+    )
+    model.closure = pyo.ConstraintList()
+    saved = {t.name: i for i, t in enumerate(block.saved)}
+    for l in layers:
+        for tensor in block.tensors:
+            child: Any = None
+            if tensor.name in saved:
+                child = model.take[l, saved[tensor.name], table.dropped]
+            elif tensor.role == "transient":
+                child = model.again[l, tensor.name]
+            for parent in tensor.parents:
+                if parent in transients:
+                    model.closure.add(model.again[l, parent] >= child)
+
+    def total(costs: Array, l: int, scale: float = 1.0) -> Any:
+        terms = [
+            float(costs[t, j] / scale) * model.take[l, t, j] for t in tensors for j in labels if costs[t, j]
+        ]
+        return pyo.quicksum(terms) if terms else pyo.Expression(expr=0.0)
+
+    producing = {t.name: t.seconds for t in block.tensors}
+    recompute = np.zeros((len(tensors), len(labels)))
+    recompute[:, table.dropped] = [t.seconds for t in block.saved]
+    extra = pyo.quicksum(
+        total(table.seconds + recompute, l)
+        + pyo.quicksum(producing[n] * model.again[l, n] for n in transients)
+        for l in layers
+    )
+    size = float(step.keep_everything)
+    model.peak = pyo.Var(bounds=(0, None))
+    model.moments = pyo.ConstraintList()
+    before: Any = (step.static + step.embedding) / size
+    for l in layers:
+        before = before + block.anchors / size + total(table.stored, l, size)
+        model.moments.add(model.peak >= before + total(table.workspace, l, size) + block.gradients / size)
+    model.moments.add(model.peak >= before + step.head / size)
+    exposed = _exposed(model, step, pyo.quicksum(total(table.transfer, l, step.base_seconds) for l in layers))
+
+    def encode(point: Mapping[str, Any]) -> None:
+        chosen = _positions(step, point)
+        again = block.recomputed(chosen == table.dropped)
+        for l in layers:
+            for t in tensors:
+                for j in labels:
+                    model.take[l, t, j] = int(chosen[l, t] == j)
+            for i, tensor in enumerate(block.tensors):
+                if tensor.role == "transient":
+                    model.again[l, tensor.name] = float(again[l, i])
+        _set_epigraphs(model, step, chosen)
+
+    def decode() -> dict[str, Any]:
+        def label(l: int, t: int) -> str:
+            return table.labels[max(labels, key=lambda j: pyo.value(model.take[l, t, j]))]
+
+        return {"action": [[label(l, t) for t in tensors] for l in layers]}
+
+    metrics = {
+        "step_time": step.base_seconds + extra + exposed,
+        "peak": size * model.peak,
+        "error": pyo.quicksum(total(table.error, l, step.layers) for l in layers),
+    }
+    # The transients' time is an epigraph of the closure, so that step_time is one too.
+    return MilpView(model, metrics, decode, encode, upper=("peak", "step_time"))
+
+
+def _upper(step: Step) -> tuple[str, ...]:
+    return ("peak", "step_time") if step.table.transfer.any() else ("peak",)
+
+
+def _exposed(model: Any, step: Step, moved: Any) -> Any:
+    """Seconds of transfers that the passes do not hide; `moved` is in units of the base step time."""
+    if not step.table.transfer.any():
+        return 0.0
+    unit = step.base_seconds
+    model.exposed = pyo.Var(range(2), bounds=(0, None))
+    model.hiding = pyo.Constraint(range(2), rule=lambda m, i: m.exposed[i] >= moved - step.windows[i] / unit)
+    return unit * (model.exposed[0] + model.exposed[1])
+
+
+def _set_epigraphs(model: Any, step: Step, chosen: Array) -> None:
+    """Set peak and exposed transfer to the values that a point has."""
+    tensor = np.arange(chosen.shape[1])
+    stored = step.block.anchors + step.table.stored[tensor, chosen].sum(axis=1)
+    workspace = step.table.workspace[tensor, chosen].sum(axis=1)
+    model.peak = float(step.moments(stored[None], workspace[None]).max()) / step.keep_everything
+    if step.table.transfer.any():
+        moved = step.table.transfer[tensor, chosen].sum()
+        for i, window in enumerate(step.windows):
+            model.exposed[i] = max(0.0, float(moved - window) / step.base_seconds)
+
+
+def _positions(step: Step, point: Mapping[str, Any]) -> Array:
+    """A point's labels as positions, (layers, tensors)."""
+    position = {label: j for j, label in enumerate(step.table.labels)}
+    return np.array([[position[label] for label in row] for row in point["action"]])

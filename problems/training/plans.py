@@ -1,0 +1,178 @@
+"""Pareto plans of one block: every way to treat its tensors that no other way beats.
+
+Dynamic programming over the tensors, children before parents. A partial plan carries its additive
+costs and the transients it will have to compute; among partial plans that demand the same transients,
+one that is no better in any cost is dropped. The choice may ask for fewer costs than there are: a
+block whose workspace never binds needs no plan that saves workspace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .actions import Table
+from .block import Block
+
+Array = npt.NDArray[Any]
+DIGITS = 12  # costs closer than 1e-12 of their scale are equal, so that rounding decides nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """Plans of one block; choice (plans, saved tensors) holds positions of labels, costs are (plans,).
+
+    stored, workspace: bytes. seconds: codecs and recomputing. error: relative gradient error.
+    transfer: seconds on the host link, one way.
+    """
+
+    choice: Array
+    stored: Array
+    workspace: Array
+    seconds: Array
+    error: Array
+    transfer: Array
+
+    def __len__(self) -> int:
+        return len(self.choice)
+
+    def __getitem__(self, rows: Any) -> Plans:
+        return Plans(
+            self.choice[rows],
+            self.stored[rows],
+            self.workspace[rows],
+            self.seconds[rows],
+            self.error[rows],
+            self.transfer[rows],
+        )
+
+    @property
+    def held(self) -> Array:
+        """Bytes alive in the block's own backward: stored and materialised."""
+        return self.stored + self.workspace
+
+    def costs(self, names: tuple[str, ...]) -> Array:
+        """The named costs side by side, (plans, names)."""
+        return np.stack([np.asarray(getattr(self, name)) for name in names], axis=1)
+
+
+BULK = ("stored", "seconds", "error", "transfer")
+"""What matters of a block whose own backward never holds the peak."""
+LAST = ("stored", "held", "seconds", "error", "transfer")
+"""What matters of the last block."""
+TAIL = ("stored", "workspace", "seconds", "error", "transfer")
+"""What matters of any block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planner:
+    """The plans of one block under one table of choices."""
+
+    block: Block
+    table: Table
+
+    def price(self, choice: Array) -> Plans:
+        """The costs of given choices, (plans, saved tensors) positions of labels."""
+        table = self.table
+        columns = np.arange(choice.shape[1])
+
+        def total(costs: Array) -> Array:
+            return np.asarray(costs[columns, choice].sum(axis=1))
+
+        again = self.block.recomputed(choice == table.dropped)
+        producing = np.array([t.seconds for t in self.block.tensors])
+        return Plans(
+            choice,
+            self.block.anchors + total(table.stored),
+            total(table.workspace),
+            total(table.seconds) + np.where(again, producing, 0.0).sum(axis=1),
+            total(table.error),
+            total(table.transfer),
+        )
+
+    @cached_property
+    def scales(self) -> dict[str, float]:
+        """The size of each cost, which its differences are compared with."""
+        whole = float(self.block.whole)
+        table = self.table
+        return {
+            "stored": whole,
+            "workspace": whole,
+            "held": whole,
+            "seconds": sum(t.seconds for t in self.block.tensors) or 1.0,
+            "error": float(table.error.max(axis=1).sum()) or 1.0,
+            "transfer": float(table.transfer.max(axis=1).sum()) or 1.0,
+        }
+
+    def scaled(self, costs: Array, names: tuple[str, ...]) -> Array:
+        """Costs (..., names) in units of their scales, rounded."""
+        return np.asarray(np.round(costs / np.array([self.scales[name] for name in names]), DIGITS))
+
+    def pareto(self, names: tuple[str, ...]) -> Plans:
+        """The plans that no other beats in all of the named costs, by stored bytes, largest first."""
+        block, table = self.block, self.table
+        each = {
+            "stored": table.stored,
+            "workspace": table.workspace,
+            "held": table.stored + table.workspace,
+            "seconds": table.seconds,
+            "error": table.error,
+            "transfer": table.transfer,
+        }
+        prices = np.stack([each[name] for name in names], axis=2)
+        seconds = names.index("seconds")
+        position = {t.name: i for i, t in enumerate(block.tensors)}
+        saved = {t.name: i for i, t in enumerate(block.saved)}
+        costs = np.zeros((1, len(names)))
+        choice = np.zeros((1, len(saved)), np.int8)
+        demand = np.zeros((1, len(block.tensors)), bool)
+        for i in reversed(range(len(block.tensors))):
+            tensor = block.tensors[i]
+            above = [position[p] for p in tensor.parents if block.tensors[position[p]].role == "transient"]
+            if tensor.role == "transient":
+                costs[demand[:, i], seconds] += tensor.seconds
+                demand[:, above] |= demand[:, [i]]
+            elif tensor.role == "saved":
+                index, count = saved[tensor.name], len(costs)
+                options = np.tile(np.arange(len(table.labels), dtype=np.int8), count)
+                costs, choice, demand = (
+                    np.repeat(a, len(table.labels), axis=0) for a in (costs, choice, demand)
+                )
+                costs += prices[index, options]
+                choice[:, index] = options
+                drop = options == table.dropped
+                costs[drop, seconds] += tensor.seconds
+                demand[np.ix_(drop, above)] = True
+            demand[:, i] = False
+            keep = self._undominated(self.scaled(costs, names), demand)
+            costs, choice, demand = costs[keep], choice[keep], demand[keep]
+        plans = self.price(choice.astype(np.int64))
+        order = np.lexsort((*choice.T, plans.seconds, -plans.stored))
+        return plans[order]
+
+    def _undominated(self, costs: Array, demand: Array) -> Array:
+        """Indices of rows that no row with the same demand beats, one of equals."""
+        from moocore import is_nondominated
+
+        kept = []
+        _, group = np.unique(demand, axis=0, return_inverse=True)
+        group = group.reshape(-1)
+        for g in range(int(group.max()) + 1):
+            rows = np.flatnonzero(group == g)
+            kept.append(rows[is_nondominated(costs[rows])])
+        return np.concatenate(kept)
+
+    def better(self, plans: Plans, choice: Array, names: tuple[str, ...]) -> int:
+        """Position of a plan at least as good as one given choice in all of the named costs.
+
+        The one with the least seconds of these. `plans` must be the Pareto plans of these costs.
+        """
+        given = self.scaled(self.price(choice[None]).costs(names), names)
+        fits = np.flatnonzero(
+            (self.scaled(plans.costs(names), names) <= given + 10.0 ** (1 - DIGITS)).all(axis=1)
+        )
+        return int(fits[np.argmin(plans.seconds[fits])])

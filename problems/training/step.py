@@ -1,0 +1,119 @@
+"""One training step around the blocks: static memory, embedding, loss, optimiser, base times."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...costmodels import Cost
+from .actions import Table, table
+from .block import Block, gpt_block, llama_block
+from .models import Transformer
+from .operators import Operators
+
+Array = npt.NDArray[Any]
+
+STATE = {"adam": 16, "sgd": 8}
+"""Bytes a weight: half-precision weight and gradient, fp32 master copy (and two moments for Adam); in
+fp32 training weight and gradient of 4 bytes, no copy: the same sum."""
+TRAFFIC = {"adam": 14, "sgd": 6}
+"""Bytes a weight read, and written, by the optimiser's step in mixed precision."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What a plan is judged against; every block is the same.
+
+    static: bytes of weights, gradients and optimiser state. embedding: bytes stored before the first
+    block. head: bytes alive on top of every block's while the loss runs backward. base: cost of the
+    step without a plan. forward, backward: seconds of all blocks, during `overlap` of which the host
+    link can hide transfers.
+    """
+
+    block: Block
+    table: Table
+    layers: int
+    static: int
+    embedding: int
+    head: int
+    base: Cost
+    forward: float
+    backward: float
+    overlap: float
+
+    @property
+    def base_seconds(self) -> float:
+        """Seconds of the step where every saved tensor is retained."""
+        return float(self.base.time)
+
+    @property
+    def windows(self) -> tuple[float, float]:
+        """Seconds of transfer hidden under the forward and under the backward pass."""
+        return self.overlap * self.forward, self.overlap * self.backward
+
+    def exposed(self, transfer: Array) -> Array:
+        """Seconds by which moving to the host and back outlasts the passes; transfer: one way."""
+        return sum((np.maximum(transfer - window, 0.0) for window in self.windows), np.zeros(()))
+
+    def moments(self, stored: Array, workspace: Array) -> Array:
+        """Bytes alive at the moments that can hold the peak.
+
+        stored, workspace: bytes of each block, (rows, layers). Returns (rows, layers + 1): the backward
+        of each block, in order of the blocks, then the loss. Block l's backward holds what blocks
+        1..l stored, what is materialised for l, and the gradients inside it. Its forward holds no more:
+        what is in use there is stored or materialised again in the backward.
+        """
+        before = self.static + self.embedding + np.cumsum(stored, axis=1)
+        blocks = before + workspace + self.block.gradients
+        return np.concatenate([blocks, before[:, -1:] + self.head], axis=1)
+
+    @property
+    def keep_everything(self) -> int:
+        """Peak bytes where every saved tensor is retained."""
+        last = max(self.block.gradients, self.head)
+        return self.static + self.embedding + self.layers * self.block.whole + last
+
+
+def training_step(
+    shape: Transformer,
+    operators: Operators,
+    *,
+    batch: int,
+    sequence: int,
+    fused: bool,
+    dropout: bool,
+    offload: bool,
+    overlap: float,
+    optimizer: str,
+    shards: int,
+) -> Step:
+    """The step of one transformer; see the parameters of `Adacc`.
+
+    Embedding: token numbers (8 bytes) and its dropout mask. Loss: the last block's output, the final
+    norm's statistics and output; logits in the activations' type, fp32 log-probabilities and their
+    gradient.
+    """
+    ops, n, h, v = operators, batch * sequence, shape.hidden, shape.vocabulary
+    if shape.family == "gpt":
+        block = gpt_block(shape, ops, batch=batch, sequence=sequence, fused=fused, dropout=dropout)
+    else:
+        block = llama_block(shape, ops, batch=batch, sequence=sequence, fused=fused)
+    ends = ops.pointwise(n * h) + ops.norm(n, h) + ops.linear(n, h, v) + ops.softmax(n, v)
+    update = ops.update(math.ceil(shape.parameters / shards), TRAFFIC[optimizer])
+    forward, backward = block.forward * shape.layers, block.backward * shape.layers
+    return Step(
+        block=block,
+        table=table(block, ops, offload),
+        layers=shape.layers,
+        static=math.ceil(STATE[optimizer] * shape.parameters / shards),
+        embedding=8 * n + (n * h if dropout and shape.family == "gpt" else 0),
+        head=2 * n * h * ops.item + 8 * n + n * v * (ops.item + 4 + 4),
+        base=forward + backward + ends.forward + ends.backward + update,
+        forward=float(forward.time),
+        backward=float(backward.time),
+        overlap=overlap,
+    )
