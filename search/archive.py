@@ -1,0 +1,150 @@
+"""The best of what was scored: the front, the incumbents, the least infeasible row.
+
+Rows are known by their numbers. New rows are compared with a few members of the front first, then
+kept in a buffer that is merged only when it outgrows the front: the cost of a row stays constant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..problems.goal import ResolvedGoal
+
+Array = npt.NDArray[Any]
+PIVOTS = 8
+LEAST_BUFFER = 1_024
+
+
+def nondominated(costs: Array) -> Array:
+    """Which rows of costs (rows, objectives), all minimised, nothing dominates; equal rows keep one."""
+    if costs.shape[1] == 1:
+        keep = np.zeros(len(costs), bool)
+        if len(costs):
+            keep[int(np.argmin(costs[:, 0]))] = True
+        return keep
+    if costs.shape[1] == 2:
+        order = np.lexsort((costs[:, 1], costs[:, 0]))
+        second = costs[order, 1]
+        best = np.concatenate([[np.inf], np.minimum.accumulate(second)[:-1]])
+        keep = np.zeros(len(costs), bool)
+        keep[order[second < best]] = True
+        return keep
+    import moocore
+
+    return np.asarray(moocore.is_nondominated(costs, keep_weakly=False))
+
+
+class Archive:
+    """Front, incumbents and counts over rows that arrive in order."""
+
+    def __init__(self, goal: ResolvedGoal) -> None:
+        self.goal = goal
+        width = len(goal.objectives)
+        self.ids: Array = np.empty(0, np.int64)
+        self.costs: Array = np.empty((0, width))
+        self._buffer: list[tuple[Array, Array]] = []
+        self._buffered = 0
+        self._pivots: Array = np.empty((0, width))
+        self.rows = self.feasible = self.failed = 0
+        self.least_violation, self.least_violation_id = np.inf, -1
+        self.incumbents: list[tuple[int, float]] = []
+
+    def add(self, ids: Array, costs: Array, violation: Array, failed: Array) -> None:
+        """Take rows: ids (rows,), costs (rows, objectives) to minimise, violation and failed (rows,)."""
+        self.rows += len(ids)
+        feasible = violation <= 0
+        if failed.any():
+            self.failed += int(failed.sum())
+            feasible &= ~failed
+        count = int(np.count_nonzero(feasible))
+        self.feasible += count
+        if self.feasible == 0:
+            least = np.where(failed, np.inf, violation)
+            i = int(np.argmin(least))
+            if least[i] < self.least_violation:
+                self.least_violation, self.least_violation_id = float(least[i]), int(ids[i])
+            return
+        if count < len(ids):
+            ids, costs = ids[feasible], costs[feasible]
+        if not count:
+            return
+        if costs.shape[1] == 1:
+            self._add_single(ids, costs)
+            return
+        keep = self._survivors(costs)
+        if keep.any():
+            self._buffer.append((ids[keep], costs[keep]))
+            self._buffered += int(np.count_nonzero(keep))
+            if self._buffered > max(LEAST_BUFFER, len(self.ids)):
+                self.merge()
+
+    def _add_single(self, ids: Array, costs: Array) -> None:
+        i = int(np.argmin(costs[:, 0]))
+        if not len(self.ids) or costs[i, 0] < self.costs[0, 0]:
+            self.ids, self.costs = ids[i : i + 1].copy(), costs[i : i + 1].copy()
+            self.incumbents.append((int(ids[i]), float(costs[i, 0])))
+
+    def _survivors(self, costs: Array) -> Array:
+        columns = [np.ascontiguousarray(costs[:, j]) for j in range(costs.shape[1])]
+        worse = np.zeros(len(costs), bool)
+        for pivot in self._pivots:
+            beaten = columns[0] >= pivot[0]
+            for column, value in zip(columns[1:], pivot[1:], strict=True):
+                beaten &= column >= value
+            worse |= beaten
+        if costs.shape[1] == 2 and len(self.ids) and len(costs) > PIVOTS:
+            left = np.flatnonzero(~worse)
+            place = np.searchsorted(self.costs[:, 0], columns[0][left], side="right") - 1
+            beaten = (place >= 0) & (self.costs[np.maximum(place, 0), 1] <= columns[1][left])
+            worse[left[beaten]] = True
+        return ~worse
+
+    def merge(self) -> None:
+        """Bring the buffer into the front; members stay sorted by their first objective."""
+        if not self._buffer:
+            return
+        ids = np.concatenate([self.ids, *(i for i, _ in self._buffer)])
+        costs = np.concatenate([self.costs, *(c for _, c in self._buffer)])
+        self._buffer, self._buffered = [], 0
+        order = np.lexsort((ids, *costs.T[::-1]))
+        ids, costs = ids[order], costs[order]
+        keep = nondominated(costs)
+        self.ids, self.costs = ids[keep], costs[keep]
+        spread = np.linspace(0, len(self.ids) - 1, PIVOTS + 2).astype(int)
+        self._pivots = self.costs[np.unique(spread)]
+
+    def best(self) -> int | None:
+        """Row of the answer: the feasible front member nearest to the ideal point, scaled by the
+        front's range; the least violation where nothing is feasible; None where nothing was scored."""
+        self.merge()
+        if not len(self.ids):
+            return self.least_violation_id if self.least_violation_id >= 0 else None
+        return int(self.ids[knee(self.costs)])
+
+    def value(self) -> float | None:
+        """The best value of the (first) objective in the metric's own sign, or None."""
+        if self.goal.single and len(self.ids):
+            return float(self.costs[0, 0] * self.goal.objectives[0].sign)
+        return None
+
+    def state(self) -> dict[str, Array]:
+        """The archive as arrays, for a long sweep's checkpoint."""
+        self.merge()
+        counts = np.array([self.rows, self.feasible, self.failed, self.least_violation_id])
+        return {"ids": self.ids, "costs": self.costs, "counts": counts, "least": np.array(self.least_violation)}
+
+    def restore(self, state: dict[str, Array]) -> None:
+        """Continue from what `state` gave."""
+        self.ids, self.costs = state["ids"], state["costs"]
+        self.rows, self.feasible, self.failed, self.least_violation_id = (int(v) for v in state["counts"])
+        self.least_violation = float(state["least"])
+
+
+def knee(costs: Array) -> int:
+    """The row nearest to the ideal point after scaling each objective by its range."""
+    low, high = costs.min(axis=0), costs.max(axis=0)
+    span = np.where(np.isfinite(high - low) & (high > low), high - low, 1.0)
+    return int(np.argmin((((costs - low) / span) ** 2).sum(axis=1)))

@@ -1,0 +1,183 @@
+"""The folder of a run: what was asked, every scored row, the result. Writes are atomic.
+
+    runs/<problem>/<time>-<id>/
+        run.json         problem, parameters, goal, solver, budget, seed, versions
+        rows/000000.npz  scored rows in columns, written every 65,536 rows, 32 MiB or 2 s
+        sweep.npz        cursor and front of a long enumeration
+        result.json      the answer; front.csv, figures
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import time
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DataError
+from .table import Table
+
+Array = npt.NDArray[Any]
+FLUSH_ROWS, FLUSH_BYTES, FLUSH_SECONDS = 65_536, 32 << 20, 2.0
+SLOW_ROW = 0.01
+
+
+class RunFolder:
+    """One run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, runs: Path, problem: str, now: str) -> RunFolder:
+        """A new folder under `runs`. Raises DataError where it cannot be written."""
+        folder = cls(runs / problem / f"{now}-{uuid.uuid4().hex[:4]}")
+        try:
+            (folder.path / "rows").mkdir(parents=True, exist_ok=False)
+        except OSError as error:
+            raise unwritable(folder.path, error) from None
+        return folder
+
+    @property
+    def id(self) -> str:
+        """The last part of the folder's name, short enough to type."""
+        return self.path.name.rpartition("-")[2]
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Write plain data."""
+        text = json.dumps(data, indent=1, ensure_ascii=False, default=plain)
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file whole or not at all. Raises DataError where the folder refuses."""
+        target = self.path / name
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            os.replace(partial, target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise unwritable(self.path, error) from None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read plain data. Raises DataError where the file is missing or damaged."""
+        try:
+            data = json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            raise DataError(f"'{self.path}' holds no {name}; is it the folder of a run?") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"'{self.path / name}' cannot be read: {error}") from None
+        if not isinstance(data, dict):
+            raise DataError(f"'{self.path / name}' does not hold an object.")
+        return data
+
+    def write_arrays(self, name: str, arrays: Mapping[str, Array]) -> None:
+        """Write columns."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **dict(arrays))
+        self.write_bytes(name, buffer.getvalue())
+
+    def read_arrays(self, name: str) -> dict[str, Array]:
+        """Read columns. Raises DataError where the file is damaged."""
+        try:
+            with np.load(self.path / name, allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+            raise DataError(f"'{self.path / name}' is damaged ({error}); delete it to go on without it.") from None
+
+    def chunks(self) -> list[str]:
+        """Names of the recorded chunks, in order."""
+        return sorted(f"rows/{p.name}" for p in (self.path / "rows").glob("[0-9]*.npz"))
+
+    def read_rows(self, damaged: list[str]) -> Iterator[dict[str, Array]]:
+        """Each recorded chunk that can be read; sentences about the others go to `damaged`."""
+        for name in self.chunks():
+            try:
+                yield self.read_arrays(name)
+            except DataError as error:
+                damaged.append(str(error))
+
+
+class Recorder:
+    """Writes the rows of a table to its folder as they come."""
+
+    def __init__(self, folder: RunFolder, table: Table, written: int = 0) -> None:
+        self.folder, self.table, self.written = folder, table, written
+        names = folder.chunks()
+        self._next = int(Path(names[-1]).stem) + 1 if names else 0
+        self._last = time.monotonic()
+        self._row_bytes = 0
+
+    def step(self, seconds_a_row: float) -> None:
+        """Write if enough rows, bytes or time have gathered, or if rows are dear."""
+        waiting = len(self.table) - self.written
+        if not waiting:
+            return
+        if not self._row_bytes:
+            self._row_bytes = sum(c[:1].nbytes for c in self.table.columns.values())
+        if (
+            waiting >= FLUSH_ROWS
+            or waiting * self._row_bytes >= FLUSH_BYTES
+            or seconds_a_row > SLOW_ROW
+            or time.monotonic() - self._last >= FLUSH_SECONDS
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has not been written."""
+        if len(self.table) > self.written:
+            rows = slice(self.written, len(self.table))
+            arrays = {name: column[rows] for name, column in self.table.columns.items()}
+            self.folder.write_arrays(f"rows/{self._next:06d}.npz", arrays)
+            self._next += 1
+            self.written = len(self.table)
+        self._last = time.monotonic()
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """The sentence for a folder that cannot be written."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    remedy = "free some space, then 'optimize resume' the run" if full else "choose another folder with --runs"
+    return DataError(f"cannot write '{path}': {error.strerror or error}; {remedy}.")
+
+
+def find_run(name: str, runs: Path) -> RunFolder:
+    """The folder of a run given by path or by the id at its end ("7f3a"); "last" is the newest.
+
+    Raises DataError where none or several match.
+    """
+    path = Path(name)
+    if (path / "run.json").is_file():
+        return RunFolder(path)
+    found = sorted(p.parent for p in runs.glob("*/*/run.json"))
+    if name == "last":
+        if not found:
+            raise DataError(f"'{runs}' holds no run; start one with 'optimize run PROBLEM'.")
+        return RunFolder(max(found, key=lambda p: (p.name, p.stat().st_mtime)))
+    matches = [p for p in found if p.name.endswith(f"-{name}") or p.name == name]
+    if len(matches) == 1:
+        return RunFolder(matches[0])
+    if matches:
+        raise DataError(f"{len(matches)} runs are called '{name}'; give the whole path, as in '{matches[0]}'.")
+    latest = f"; the newest is '{found[-1].name.rpartition('-')[2]}'" if found else ""
+    raise DataError(f"'{runs}' holds no run '{name}'{latest}.")
+
+
+def plain(value: Any) -> Any:
+    """Numbers, labels and arrays as JSON data."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    name = getattr(value, "name", None)
+    return name if isinstance(name, str) else str(value)

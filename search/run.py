@@ -1,0 +1,334 @@
+"""Solving, resuming and asking another goal of recorded rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, SpaceError
+from ..problems.batch import Batch
+from ..problems.goal import Goal, ResolvedGoal
+from ..problems.parameters import rebuild, recordable
+from ..problems.problem import Problem
+from ..problems.registry import entries, load
+from ..solvers.base import AskTell, Budget, Certificate, OneShot, Solver
+from ..solvers.portfolio import select
+from .executors import Evaluator, user_file
+from .folder import RunFolder, plain
+from .provenance import provenance
+from .result import Result, front_columns, readable_point
+from .session import OutOfTime, Session, ask_tell
+
+Observer = Callable[[Session], None]
+Start = Batch | Mapping[str, Any] | str | Path | None
+
+
+def solve(
+    problem: Problem,
+    solver: str = "auto",
+    goal: Goal | None = None,
+    budget: Budget | None = None,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    executor: Executor | None = None,
+    runs: str | Path | None = None,
+    start: Start = None,
+    pick: str | None = None,
+    keep_all: bool = False,
+    observer: Observer | None = None,
+) -> Result:
+    """Search a problem and return the answer with its certificate.
+
+    solver: a name (`optimize list --solvers`) or "auto". goal: what is wanted, where it differs from
+    the metrics' defaults. budget: evaluations, seconds, gap. runs: a folder under which the run is
+    recorded, so that it can be resumed. start: a point to begin from and to compare with, or the
+    folder of a run. pick: which member of the front is `best` (a metric or a row).
+    Raises a TradespaceError that names the cause and the remedy.
+
+    >>> import tradespace as ts
+    >>> result = ts.solve(ts.problem("knapsack", items=10))
+    >>> result.certificate.kind
+    'proven'
+    """
+    budget, goal = budget or Budget(), goal or Goal()
+    resolved = goal.resolve(problem)
+    chosen, why = select(solver, problem, resolved, budget)
+    folder = None
+    first = start_batch(problem, start)
+    if runs is not None:
+        folder = RunFolder.create(Path(runs), problem_name(problem), now())
+        folder.write_json(
+            "run.json", run_record(problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all)
+        )
+    with Evaluator(problem, workers, executor) as evaluator:
+        session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
+        return conduct(session, chosen, why, pick)
+
+
+def resume(
+    run: RunFolder | str | Path,
+    *,
+    problem: Problem | None = None,
+    budget: Budget | None = None,
+    workers: int | None = None,
+    observer: Observer | None = None,
+) -> Result:
+    """Continue a run from what it recorded; with a larger budget also a finished one.
+
+    problem: needed where the run's problem has parameters that can be set from Python only.
+    Raises DataError where the problem has changed since, saying what changed.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
+    record = folder.read_json("run.json")
+    problem = problem or recorded_problem(record)
+    check_unchanged(problem, record)
+    goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()})
+    budget = budget or Budget(**record["budget"])
+    resolved = goal.resolve(problem)
+    chosen, _ = select(record["solver"], problem, resolved, budget)
+    first = problem.space.batch(record["start"]) if record["start"] else None
+    workers = workers or int(record["workers"])
+    with Evaluator(problem, workers) as evaluator:
+        session = Session(
+            problem, resolved, budget, record["seed"], evaluator, folder, first, observer, record["keep_all"]
+        )
+        session.replay()
+        return conduct(session, chosen, record["why"], record["pick"])
+
+
+def regoal(run: RunFolder | str | Path, goal: Goal, *, problem: Problem | None = None, pick: str | None = None) -> Result:
+    """Answer another goal from the rows a run recorded, without evaluating.
+
+    Raises DataError where the run kept only a front and a sample (a long enumeration).
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
+    record = folder.read_json("run.json")
+    problem = problem or recorded_problem(record)
+    check_unchanged(problem, record)
+    if (folder.path / "sweep.npz").is_file():
+        raise DataError(f"run {folder.id} kept only its front and a sample; run it again with --keep-all to regoal it.")
+    resolved = goal.resolve(problem)
+    with Evaluator(problem) as evaluator:
+        session = Session(problem, resolved, Budget(), record["seed"], evaluator, folder)
+        session.replay()
+        session.adopt()
+    if session.archive.rows == 0:
+        raise DataError(f"run {folder.id} has recorded no rows yet.")
+    size = problem.space.size
+    whole = size is not None and session.archive.rows >= size
+    rows = f"{session.archive.rows:,}"
+    certificate = (
+        Certificate.proven(f"all {rows} points scored")
+        if whole
+        else Certificate.none(f"the best of {rows} recorded rows; other points were not scored")
+    )
+    return finish(session, certificate, "answered from recorded rows", record["solver"], "recorded rows", pick)
+
+
+# --- the parts ---------------------------------------------------------------------------------------
+def conduct(session: Session, solver: Solver, why: str, pick: str | None) -> Result:
+    """Run a solver to its end, an interruption included, and finish the result."""
+    try:
+        if session.start is not None:
+            session.score(session.start)
+        if isinstance(solver, OneShot):
+            certificate = solver.solve(session)
+            reason = stop_reason(certificate, session)
+        else:
+            assert isinstance(solver, AskTell)
+            certificate, reason = ask_tell(session, solver)
+    except OutOfTime:
+        done = f" after {session.cursor:,} of {session.cursor_end:,} chunks" if session.cursor_end else ""
+        certificate, reason = Certificate.none("stopped before the end"), f"{session.budget.seconds:g} s spent{done}"
+    except KeyboardInterrupt:
+        certificate, reason = Certificate.none("interrupted before the end"), "interrupted"
+    except BaseException:
+        session.flush()
+        raise
+    session.adopt()
+    return finish(session, certificate, reason, solver.name, why, pick)
+
+
+def stop_reason(certificate: Certificate, session: Session) -> str:
+    """Why a one-shot solver ended, in words."""
+    if session.interrupted:
+        return "interrupted"
+    if certificate.infeasible:
+        return "infeasible"
+    left = session.seconds_left
+    if left is not None and left <= 0:
+        return f"{session.budget.seconds:g} s spent"
+    return certificate.statement if certificate.kind == "proven" else "the solver finished"
+
+
+def finish(
+    session: Session, certificate: Certificate, reason: str, solver: str, why: str, pick: str | None = None
+) -> Result:
+    """The result of a session, saved in its folder."""
+    session.flush()
+    problem, goal, archive = session.problem, session.goal, session.archive
+    row = archive.best()
+    point, metrics, sigma, feasible = None, {}, {}, archive.feasible > 0
+    if row is not None:
+        batch, scores = session.rows(np.array([row]))
+        point = readable_point(problem, batch)
+        metrics = {n: float(v[0]) for n, v in scores.metrics.items()}
+        sigma = {n: float(v[0]) for n, v in scores.sigma.items()}
+    columns = {}
+    if feasible:
+        front, scores = session.rows(archive.ids)
+        columns = front_columns(problem, front, scores)
+    if certificate.kind == "bound" and feasible and goal.single:
+        value = metrics[goal.objectives[0].metric]
+        if certificate.exact and certificate.bound is not None:
+            from ..solvers.views import check_bound
+
+            check_bound(problem, goal, certificate.bound, value)
+        certificate = certificate.against(value, session.budget.proven_gap)
+    start = None
+    if session.start is not None:
+        first = session.score(session.start)
+        start = {n: float(v[0]) for n, v in first.metrics.items()}
+    folder = session.folder
+    result = Result(
+        problem_name(problem),
+        recordable(problem) or {},
+        goal.record(),
+        solver,
+        why,
+        point,
+        metrics,
+        sigma,
+        feasible,
+        certificate,
+        reason,
+        session.evaluations,
+        session.seconds,
+        provenance(problem, session.seed),
+        columns,
+        start,
+        tuple(session.notes),
+        folder.path if folder else None,
+        session.evaluated_here,
+    )
+    if pick is not None:
+        result = result.pick(pick)
+    if folder is not None and reason != "answered from recorded rows":
+        result.save(folder.path / "result.json")
+    return result
+
+
+def run_record(
+    problem: Problem,
+    goal: Goal,
+    resolved: ResolvedGoal,
+    solver: Solver,
+    why: str,
+    budget: Budget,
+    seed: int,
+    workers: int,
+    start: Batch | None,
+    pick: str | None,
+    keep_all: bool,
+) -> dict[str, Any]:
+    """What a run was asked, as plain data."""
+    file = user_file(problem)
+    names = {entry.target: entry.name for entry in entries()}
+    target = f"{type(problem).__module__}:{type(problem).__name__}"
+    return {
+        "problem": names.get(target, f"{file.path}:{type(problem).__name__}" if file else target),
+        "parameters": recordable(problem),
+        "fixed": json.loads(json.dumps(problem._pins, default=plain)),
+        "identity": problem.identity(),
+        "digest": problem.digest,
+        "goal_text": {
+            "minimize": goal.minimize, "maximize": goal.maximize, "limits": goal.limits, "no_limits": goal.no_limits,
+        },
+        "goal": resolved.record(),
+        "solver": solver.name,
+        "why": why,
+        "budget": budget.record(),
+        "seed": seed,
+        "workers": workers,
+        "start": readable_point(problem, start) if start is not None else None,
+        "pick": pick,
+        "keep_all": keep_all,
+        "provenance": provenance(problem, seed),
+    }  # fmt: skip
+
+
+def recorded_problem(record: Mapping[str, Any]) -> Problem:
+    """The problem of a run. Raises DataError where it can be made from Python only."""
+    if record["parameters"] is None:
+        raise DataError("the run's problem has parameters that can be set from Python only; use ts.resume(run, problem=...).")
+    return rebuild(load(record["problem"]), record["parameters"], record["fixed"])
+
+
+def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:
+    """Raises DataError naming what changed between a run's problem and this one."""
+    if problem.digest == record["digest"]:
+        return
+    before, after = record["identity"], problem.identity()
+    changes = []
+    if before["source"] != after["source"]:
+        changes.append(f"the source of {after['class']}")
+    if before["costmodels"] != after["costmodels"]:
+        changes.append(f"the cost models ({before['costmodels']} to {after['costmodels']})")
+    for name in sorted({*before["parameters"], *after["parameters"]}):
+        old, new = before["parameters"].get(name), after["parameters"].get(name)
+        if old != new:
+            changes.append(f"parameter '{name}' ({str(old)[:40]} to {str(new)[:40]})")
+    if before["fixed"] != after["fixed"]:
+        changes.append("the fixed variables")
+    raise DataError(
+        "the problem of this run has changed since: " + ", ".join(changes or ["its identity"]) + "; its rows no "
+        "longer hold. Start a new run, or restore what changed."
+    )
+
+
+def start_batch(problem: Problem, start: Start) -> Batch | None:
+    """The point to start from: a batch, a mapping, a JSON file, or a run's folder."""
+    if start is None or isinstance(start, Batch):
+        return start
+    if isinstance(start, Mapping):
+        return problem.space.batch(start)
+    path = Path(start)
+    if path.is_dir():
+        best = Result.load(path).best
+        if best is None:
+            raise DataError(f"the run '{path}' has no answer to start from.")
+        return problem.space.batch(best)
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"--start '{path}' cannot be read: {error}") from None
+    if isinstance(data, Mapping) and isinstance(data.get("best"), Mapping):
+        data = data["best"]["point"]
+    if not isinstance(data, Mapping):
+        raise SpaceError(f"--start '{path}' must hold an object of variables, got {type(data).__name__}.")
+    return problem.space.batch(data)
+
+
+def problem_name(problem: Problem) -> str:
+    """What a problem is called in folders and reports: its registered name, or its class in kebab case."""
+    target = f"{type(problem).__module__}:{type(problem).__name__}"
+    for entry in entries():
+        if entry.target == target:
+            return entry.name
+    name = type(problem).__name__
+    return "".join(f"-{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+def now() -> str:
+    """The time as the name of a run."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
+
+

@@ -1,0 +1,325 @@
+"""One search in progress: the only place where points are scored, recorded and counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DataError, EvaluationError
+from ..problems.batch import Batch, concatenate, take
+from ..problems.goal import ResolvedGoal
+from ..problems.problem import Problem
+from ..problems.scoring import Scores, evaluate
+from ..solvers.base import AskTell, Budget, Certificate, Chunks
+from .archive import Archive
+from .executors import Evaluator
+from .folder import FLUSH_SECONDS, Recorder, RunFolder
+from .table import Table
+
+Array = npt.NDArray[Any]
+KEPT_ROWS = 1_000_000
+SAMPLE_ROWS = 2_000
+CHUNK_BITS = 20
+IDLE_ASKS = 100
+LARGEST_ASK = 1 << 16
+
+
+class Session:
+    """The run a solver sees (`solvers.base.Run`), and the state of its search."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        goal: ResolvedGoal,
+        budget: Budget,
+        seed: int,
+        evaluator: Evaluator,
+        folder: RunFolder | None = None,
+        start: Batch | None = None,
+        observer: Callable[[Session], None] | None = None,
+        keep_all: bool = False,
+    ) -> None:
+        self.problem, self.goal, self.budget, self.seed, self.start = problem, goal, budget, seed, start
+        self.evaluator, self.folder, self.observer, self.keep_all = evaluator, folder, observer, keep_all
+        self.table, self.archive = Table(problem), Archive(goal)
+        self.recorder = Recorder(folder, self.table) if folder else None
+        self.evaluations = self.evaluated_here = 0
+        self.notes: list[str] = []
+        self.bounds: list[tuple[float, float | None, float | None]] = []
+        self.streamed: Any = None
+        self.cursor = self.cursor_end = 0
+        self.sample: list[tuple[Array, dict[str, Array]]] = []
+        self.phase = ""
+        self.interrupted = False
+        self._known: dict[int, int] = {}
+        self._pending = np.empty(0, bool)
+        self._scaled = False
+        self._replaying = False
+        self._seconds_a_row = 0.0
+        self._began = time.monotonic()
+        self.seconds_before = 0.0
+
+    # --- time and state -------------------------------------------------------------------------
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of this search, earlier sittings included."""
+        return self.seconds_before + time.monotonic() - self._began
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Wall time left of the budget, or None."""
+        return None if self.budget.seconds is None else self.budget.seconds - self.seconds
+
+    @property
+    def evaluations_left(self) -> int | None:
+        """Rows left of the budget, or None."""
+        return None if self.budget.evaluations is None else self.budget.evaluations - self.evaluations
+
+    @property
+    def incumbent(self) -> float | None:
+        """The best value of a single objective so far."""
+        return self.archive.value()
+
+    @property
+    def best(self) -> tuple[dict[str, Any], dict[str, float]] | None:
+        """The best feasible point known and its metrics, or None."""
+        row = self.archive.best()
+        if row is None or self.archive.feasible == 0:
+            return None
+        batch, scores = self.rows(np.array([row]))
+        return self.problem.space.points(batch)[0], {n: float(v[0]) for n, v in scores.metrics.items()}
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for the user, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def progress(self, *, incumbent: float | None = None, bound: float | None = None) -> None:
+        """Record a solver's incumbent and bound, and show them."""
+        self.bounds.append((self.seconds, incumbent, bound))
+        self._show()
+
+    def _show(self) -> None:
+        if self.observer is not None:
+            self.observer(self)
+
+    # --- scoring --------------------------------------------------------------------------------
+    def score(self, batch: Batch) -> Scores:
+        """Score points; those already scored are answered from the table and cost nothing."""
+        hashes = self.problem.space.hashes(batch).tolist()
+        known = self._known
+        ids = [known.get(h, -1) for h in hashes]
+        fresh: list[int] = []
+        first: dict[int, int] = {}
+        for row, (h, i) in enumerate(zip(hashes, ids, strict=True)):
+            if i < 0 and h not in first:
+                first[h] = row
+                fresh.append(row)
+        if self._replaying:
+            self._touch(np.array(ids))
+        if len(fresh) == len(hashes):
+            scores = self._evaluate(batch)
+            rows = self._append(batch, scores)
+            known.update(zip(hashes, rows.tolist(), strict=True))
+            self._settle(rows, scores)
+            return scores
+        if fresh:
+            part = take(batch, np.array(fresh))
+            scores = self._evaluate(part)
+            rows = self._append(part, scores)
+            known.update(zip((hashes[r] for r in fresh), rows.tolist(), strict=True))
+            self._settle(rows, scores)
+        return self.table.scores(np.array([known[h] for h in hashes]))
+
+    def _evaluate(self, batch: Batch) -> Scores:
+        began = time.perf_counter()
+        scores = self.evaluator.score(batch)
+        self._seconds_a_row = (time.perf_counter() - began) / len(batch)
+        for text in list(scores.errors.values())[:3]:
+            self.note(f"a row failed: {text}")
+        return scores
+
+    def _append(self, batch: Batch, scores: Scores) -> Array:
+        self.evaluated_here += len(batch)
+        return self.table.append(batch, scores)
+
+    def _settle(self, rows: Array, scores: Scores) -> None:
+        """Count scored rows and offer them to the archive; then write and show."""
+        self._count(rows, scores)
+        if self.recorder is not None:
+            self.recorder.step(self._seconds_a_row)
+        self._show()
+
+    def _count(self, ids: Array, scores: Scores) -> None:
+        if not self._scaled:
+            self._scaled = True
+            self.goal = self.archive.goal = self.goal.scaled_by(scores.metrics)
+        self.evaluations += len(ids)
+        self.archive.add(ids, self.goal.costs(scores.metrics), self.goal.violation(scores.metrics), scores.failed)
+
+    def sweep(self, chunks: Chunks) -> None:
+        """Score a whole enumeration; above 10^6 rows only front, counts, cursor and a sample stay."""
+        size = self.problem.space.size or 0
+        self.phase = "sweep"
+        self.cursor_end = len(chunks)
+        if size <= KEPT_ROWS or self.keep_all:
+            self._sweep_kept(chunks)
+        else:
+            self._sweep_streamed(chunks, size)
+
+    def _sweep_kept(self, chunks: Chunks) -> None:
+        if self._replaying:
+            for index in range(len(chunks)):
+                self.score(chunks.chunk(index))
+                self.cursor = index + 1
+                self._check_time()
+            return
+        for index, batch, scores in self.evaluator.sweep(chunks, 0):
+            batch = batch if batch is not None else chunks.chunk(index)
+            self._settle(self._append(batch, scores), scores)
+            self.cursor = index + 1
+            self._check_time()
+
+    def _sweep_streamed(self, chunks: Chunks, size: int) -> None:
+        self.streamed = chunks
+        if self.folder is not None and self._replaying and (self.folder.path / "sweep.npz").is_file():
+            state = self.folder.read_arrays("sweep.npz")
+            self.archive.restore(state)
+            self.cursor, self.evaluations = int(state["cursor"]), self.archive.rows
+            sampled = {n[2:]: v for n, v in state.items() if n.startswith("m.")}
+            self.sample = [(state["sampled"], sampled)]
+        stride = max(1, size // SAMPLE_ROWS)
+        saved = shown = time.monotonic()
+        for index, _, scores in self.evaluator.sweep(chunks, self.cursor):
+            rows = len(scores)
+            ids = np.arange(index << CHUNK_BITS, (index << CHUNK_BITS) + rows)
+            offset = -self.evaluations % stride
+            self._count(ids, scores)
+            self.evaluated_here += rows
+            if offset < rows:
+                picked = slice(offset, None, stride)
+                self.sample.append((ids[picked], {n: v[picked].copy() for n, v in scores.metrics.items()}))
+            self.cursor = index + 1
+            now = time.monotonic()
+            if now - shown > 0.1:
+                shown = now
+                self._show()
+                self._check_time()
+            if now - saved > FLUSH_SECONDS:
+                saved = now
+                self._save_sweep()
+        self._save_sweep()
+        self._show()
+
+    def _save_sweep(self) -> None:
+        if self.folder is not None and self.streamed is not None:
+            sampled = {"sampled": np.concatenate([np.empty(0, np.int64), *(i for i, _ in self.sample)])}
+            for name in self.problem.metrics:
+                sampled[f"m.{name}"] = np.concatenate([np.empty(0), *(m[name] for _, m in self.sample)])
+            state = {**self.archive.state(), **sampled, "cursor": np.array(self.cursor)}
+            self.folder.write_arrays("sweep.npz", state)
+
+    def _check_time(self) -> None:
+        left = self.seconds_left
+        if left is not None and left <= 0:
+            raise OutOfTime
+
+    def rows(self, ids: Array) -> tuple[Batch, Scores]:
+        """Points and scores of rows by number."""
+        if self.streamed is None:
+            return self.table.batch(ids), self.table.scores(ids)
+        places = np.argsort(ids, kind="stable")
+        chunk, offset = ids[places] >> CHUNK_BITS, ids[places] & ((1 << CHUNK_BITS) - 1)
+        starts = np.flatnonzero(np.r_[True, np.diff(chunk) != 0])
+        parts = [
+            take(self.streamed.chunk(int(chunk[a])), offset[a:b])
+            for a, b in zip(starts, [*starts[1:], len(chunk)], strict=True)
+        ]
+        batch = take(concatenate(parts), np.argsort(places, kind="stable"))
+        return batch, evaluate(self.problem, batch)
+
+    # --- resuming -------------------------------------------------------------------------------
+    def replay(self) -> None:
+        """Load the recorded rows; they are answered from the record when a solver asks for them."""
+        assert self.folder is not None
+        damaged: list[str] = []
+        space = self.problem.space
+        for columns in self.folder.read_rows(damaged):
+            points = {n[2:]: v for n, v in columns.items() if n.startswith("x.")}
+            scores = Scores(
+                {n[2:]: v for n, v in columns.items() if n.startswith("m.")},
+                {n[2:]: v for n, v in columns.items() if n.startswith("s.")},
+                columns.get("failed", np.zeros(0, bool)),
+                {},
+            )
+            if set(scores.metrics) != set(self.problem.metrics) or len(scores) == 0:
+                raise DataError("the recorded rows hold other metrics than the problem; start a new run.")
+            batch = space.restore(points)
+            rows = self.table.append(batch, scores)
+            self._known.update(zip(space.hashes(batch).tolist(), rows.tolist(), strict=True))
+        for sentence in damaged:
+            self.note(sentence)
+        self.recorder = Recorder(self.folder, self.table, written=len(self.table))
+        self._pending = np.ones(len(self.table), bool)
+        self._replaying = True
+
+    def _touch(self, ids: Array) -> None:
+        """Count recorded rows the first time a solver asks for them, in its order."""
+        ids = ids[(ids >= 0) & (ids < len(self._pending))]
+        ids = ids[self._pending[ids]]
+        if len(ids):
+            _, first = np.unique(ids, return_index=True)
+            ids = ids[np.sort(first)]
+            self._pending[ids] = False
+            self._count(ids, self.table.scores(ids))
+
+    def adopt(self) -> None:
+        """Offer recorded rows that no solver asked for again to the archive."""
+        left = np.flatnonzero(self._pending)
+        if len(left):
+            self._pending[left] = False
+            self._count(left, self.table.scores(left))
+
+    def flush(self) -> None:
+        """Write everything that has not been written."""
+        if self.recorder is not None:
+            self.recorder.flush()
+        self._save_sweep()
+
+
+class OutOfTime(Exception):
+    """The budget's seconds are spent."""
+
+
+def ask_tell(session: Session, solver: AskTell) -> tuple[Certificate, str]:
+    """The loop of every ask/tell solver; returns its certificate and why it stopped."""
+    solver.begin(session)
+    idle = 0
+    while True:
+        left, seconds = session.evaluations_left, session.seconds_left
+        if left is not None and left <= 0:
+            return Certificate.none("sampling gives no bound"), f"{session.budget.evaluations:,} evaluations spent"
+        if seconds is not None and seconds <= 0:
+            return Certificate.none("sampling gives no bound"), f"{session.budget.seconds:g} s spent"
+        if solver.done:
+            return Certificate.none("sampling gives no bound"), "the solver finished"
+        batch = solver.ask(LARGEST_ASK if left is None else min(left, LARGEST_ASK))
+        before = session.evaluations
+        scores = session.score(batch) if len(batch) else None
+        if scores is not None:
+            solver.tell(batch, scores)
+        idle = idle + 1 if session.evaluations == before else 0
+        size = session.problem.space.size
+        if idle >= IDLE_ASKS or (size is not None and session.evaluations >= size):
+            if size is not None and session.archive.rows >= size:
+                return Certificate.proven(f"all {size:,} points scored"), "space exhausted"
+            return Certificate.none(f"{IDLE_ASKS} asks brought nothing new"), "space exhausted"
+        if session.archive.failed > max(8, session.archive.rows // 2):
+            raise EvaluationError(
+                f"{type(session.problem).__name__}.evaluate failed on {session.archive.failed:,} of "
+                f"{session.archive.rows:,} rows; " + (session.notes[0] if session.notes else "they hold NaN.")
+            )

@@ -1,0 +1,201 @@
+"""What a solver is: ask/tell or one-shot, with a budget and a certificate.
+
+A solver proposes points and bounds. It never reports its own value: every point is scored by the
+problem's referee through the run, which records, resumes, shows progress and stops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from ..errors import BudgetError
+from ..problems.batch import Batch
+from ..problems.goal import ResolvedGoal
+from ..problems.problem import Problem
+from ..problems.scoring import Scores
+
+PROVEN_GAP = 1e-6
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend; None is unlimited.
+
+    evaluations: rows scored by the referee. seconds: wall time. gap: relative distance to the bound
+    at which a solver with a bound may stop.
+    """
+
+    evaluations: int | None = None
+    seconds: float | None = None
+    gap: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.evaluations is not None and (self.evaluations != int(self.evaluations) or self.evaluations < 1):
+            raise BudgetError(f"evaluations of the budget must be a whole number of at least 1, got {self.evaluations}.")
+        if self.seconds is not None and not self.seconds > 0:
+            raise BudgetError(f"seconds of the budget must be positive, got {self.seconds:g}.")
+        if self.gap is not None and not 0 <= self.gap < 1:
+            raise BudgetError(f"gap of the budget must lie in [0, 1), got {self.gap:g}; 0.01 is one percent.")
+
+    @property
+    def proven_gap(self) -> float:
+        """The gap up to which an answer counts as proven."""
+        return max(PROVEN_GAP, self.gap or 0.0)
+
+    def record(self) -> dict[str, Any]:
+        """The budget as plain data."""
+        return {"evaluations": self.evaluations, "seconds": self.seconds, "gap": self.gap}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about an answer beyond its value.
+
+    kind: "proven" (gap within 1e-6 or what was asked), "bound" or "none". bound: a value of the
+    objective that no feasible point beats. gap: relative distance of the referee's value to it.
+    statement: the certificate in words. assumptions: what it rests on. exact: whether the bound is
+    one for the referee; where False it is the view's own and proves nothing. infeasible: no point
+    meets the limits.
+    """
+
+    kind: Literal["proven", "bound", "none"] = "none"
+    bound: float | None = None
+    gap: float | None = None
+    statement: str = "no bound is known"
+    assumptions: tuple[str, ...] = field(default=())
+    exact: bool = True
+    infeasible: bool = False
+
+    @classmethod
+    def proven(cls, statement: str, bound: float | None = None) -> Certificate:
+        """An answer that is exact by construction."""
+        return cls("proven", bound, 0.0, statement)
+
+    @classmethod
+    def none(cls, reason: str) -> Certificate:
+        """No statement beyond the value itself."""
+        return cls("none", statement=reason)
+
+    def against(self, value: float | None, proven_gap: float) -> Certificate:
+        """The certificate with gap and kind derived from the bound and the referee's `value`."""
+        if self.kind != "bound" or self.bound is None or value is None:
+            return self
+        gap = relative_gap(value, self.bound)
+        kind: Literal["proven", "bound"] = "proven" if self.exact and gap <= proven_gap else "bound"
+        return replace(self, gap=gap, kind=kind)
+
+    def record(self) -> dict[str, Any]:
+        """The certificate as plain data."""
+        return {
+            "kind": self.kind,
+            "bound": self.bound,
+            "gap": self.gap,
+            "statement": self.statement,
+            "assumptions": list(self.assumptions),
+            "exact": self.exact,
+            "infeasible": self.infeasible,
+        }
+
+
+def relative_gap(value: float, bound: float) -> float:
+    """Distance of two values relative to the larger; 0 where both are 0."""
+    size = max(abs(value), abs(bound))
+    return abs(value - bound) / size if size > 0 and math.isfinite(size) else (0.0 if value == bound else math.inf)
+
+
+class Chunks(Protocol):
+    """A long sequence of batches, each made on demand."""
+
+    def __len__(self) -> int: ...
+    def chunk(self, index: int) -> Batch: ...
+
+
+class Run(Protocol):
+    """What a solver sees of the search it serves."""
+
+    problem: Problem
+    goal: ResolvedGoal
+    budget: Budget
+    seed: int
+    start: Batch | None
+    interrupted: bool
+
+    def score(self, batch: Batch) -> Scores:
+        """Score and record points; repeated points are answered from the record."""
+        ...
+
+    def sweep(self, chunks: Chunks) -> None:
+        """Score a long sequence of distinct batches, keeping its front."""
+        ...
+
+    def progress(self, *, incumbent: float | None = None, bound: float | None = None) -> None:
+        """Show a solver's own incumbent and bound while it runs (in the objective's unit)."""
+        ...
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for the user."""
+        ...
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Wall time left, or None."""
+        ...
+
+    @property
+    def best(self) -> tuple[dict[str, Any], dict[str, float]] | None:
+        """The best feasible point known to the run and its metrics, or None."""
+        ...
+
+
+class Solver:
+    """Base of both kinds. `name` is what the command line calls it."""
+
+    name: ClassVar[str]
+    needs_budget: ClassVar[bool] = True
+    """Whether it would run for ever without a budget."""
+
+    def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
+        """None where the solver can take this problem and goal, else the reason in words."""
+        return None
+
+
+class AskTell(Solver):
+    """A solver that proposes batches and is told their scores."""
+
+    def begin(self, run: Run) -> None:
+        """Called once before the first ask: keep the space, the goal and a seeded generator."""
+        self.problem, self.goal, self.budget, self.start = run.problem, run.goal, run.budget, run.start
+        self.space = run.problem.space
+        self.rng = np.random.default_rng(np.random.SeedSequence([run.seed, 0x5EED]))
+
+    def ask(self, n: int) -> Batch:
+        """At most `n` points to score next. The size must not depend on the number of workers."""
+        raise TypeError(f"{type(self).__name__} does not ask")
+
+    def tell(self, batch: Batch, scores: Scores) -> None:
+        """The scores of the batch last asked."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the solver has nothing more to ask."""
+        return False
+
+
+class OneShot(Solver):
+    """A solver that runs by itself, scoring through `run.score`, and returns a certificate."""
+
+    needs_budget: ClassVar[bool] = False
+
+    def solve(self, run: Run) -> Certificate:
+        """Find an answer and say what is known about it."""
+        raise TypeError(f"{type(self).__name__} does not solve")
+
+
+def reasons(refusals: Sequence[tuple[str, str]]) -> str:
+    """Refusals of solvers as one sentence a solver."""
+    return "; ".join(f"{name}: {reason}" for name, reason in refusals)

@@ -1,0 +1,231 @@
+"""Mixed-integer programming over a problem's MILP view, checked against the referee.
+
+One objective: one solve, its bound the certificate. Two: a lexicographic epsilon sweep that steps just
+below the last value, so that every efficient point is found and none is only weakly efficient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from .. import units
+from ..errors import ViewMismatch
+from ..problems.batch import take
+from ..problems.goal import Limit, Objective, ResolvedGoal
+from ..problems.problem import Problem
+from .base import PROVEN_GAP, Budget, Certificate, OneShot, Run
+from .linear import Constraint, Outcome, Row, minimize
+from .views import CheckedView
+
+SWEEP_STEP = 1e-6
+WARM_ROWS = 256
+CHECKED_ROWS = 16
+REPAIRS = 6
+
+
+class Milp(OneShot):
+    """HiGHS on the problem's MILP view."""
+
+    name: ClassVar[str] = "milp"
+
+    def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
+        """Refuses goals that the view does not express."""
+        view = problem.milp_view()
+        if view is None:
+            return "the problem has no MILP view"
+        if view.decides is not None and set(view.decides) != set(problem.space.domains):
+            return f"the view decides only {', '.join(view.decides)}"
+        if len(goal.objectives) > 2:
+            return f"the sweep takes one or two objectives, not {len(goal.objectives)}"
+        for objective in goal.objectives:
+            if objective.metric not in view.metrics:
+                return f"the view does not express '{objective.metric}'"
+            if objective.metric in view.upper and objective.direction == "max":
+                return f"'{objective.metric}' is an upper bound in the view, so it cannot be maximised"
+        for limit in goal.limits:
+            if limit.metric not in view.metrics:
+                return f"the view does not express the limit on '{limit.metric}'"
+            if limit.metric in view.upper and limit.sense == ">=":
+                return f"'{limit.metric}' is an upper bound in the view, so it cannot be limited from below"
+        self._view = CheckedView(problem, view)
+        return None
+
+    def solve(self, run: Run) -> Certificate:
+        """Warm start, solve, check."""
+        if not hasattr(self, "_view") or self._view.problem is not run.problem:
+            self.accepts(run.problem, run.goal, run.budget)
+        self.run, self.view = run, self._view
+        self.gap = run.budget.gap if run.budget.gap else PROVEN_GAP
+        start = self._warm_start()
+        if run.goal.single:
+            return self._single(run.goal.objectives[0], start)
+        return self._sweep(start)
+
+    def _warm_start(self) -> np.ndarray | None:
+        """Column values of the best feasible of the start and a short random sweep.
+
+        The feasible points are also encoded and checked: a view that forbids one is wrong.
+        """
+        run, space = self.run, self.run.problem.space
+        if run.problem.cost == "fast":
+            allowed = run.budget.evaluations or WARM_ROWS
+            draws = space.sample(np.random.default_rng([run.seed, 0xA11]), min(WARM_ROWS, max(1, allowed // 4)))
+            scores = run.score(draws)
+            feasible = np.flatnonzero((run.goal.violation(scores.metrics) <= 0) & ~scores.failed)
+            for row in feasible[:CHECKED_ROWS]:
+                self.view.check_encoding(take(draws, slice(row, row + 1)), run.goal)
+        best = run.best
+        return self.view.encode(best[0]) if best is not None else None
+
+    def _constraints(self, limits: tuple[Limit, ...]) -> list[Constraint]:
+        rows = []
+        for limit in limits:
+            if np.isfinite(limit.bound):
+                row = self.view.linear.metrics[limit.metric]
+                rows.append(Constraint(row, upper=limit.bound) if limit.sense == "<=" else Constraint(row, lower=limit.bound))
+        return rows
+
+    def _minimize(
+        self, objective: Objective, constraints: list[Constraint], start: np.ndarray | None, show: bool
+    ) -> Outcome:
+        row = self.view.linear.metrics[objective.metric]
+        signed = Row(objective.sign * row.coefficients, objective.sign * row.constant)
+
+        def watch(incumbent: float | None, bound: float | None) -> None:
+            self.run.progress(
+                incumbent=None if incumbent is None else objective.sign * incumbent,
+                bound=None if bound is None else objective.sign * bound,
+            )
+
+        outcome = minimize(
+            self.view.linear, signed, constraints, gap=self.gap, seconds=self.run.seconds_left, seed=self.run.seed,
+            start=start, watch=watch if show else None,
+        )  # fmt: skip
+        if outcome.unbounded:
+            raise ViewMismatch(
+                f"the MILP view of {type(self.run.problem).__name__} lets '{objective.metric}' be "
+                f"{'minimised' if objective.sign > 0 else 'maximised'} without end; a bound is missing."
+            )
+        if outcome.interrupted:
+            self.run.interrupted = True
+        return outcome
+
+    def _single(self, objective: Objective, start: np.ndarray | None) -> Certificate:
+        goal = self.run.goal
+        outcome = self._minimize(objective, self._constraints(goal.limits), start, show=True)
+        if outcome.infeasible:
+            return self._infeasible(goal)
+        bound = None if outcome.bound is None else objective.sign * outcome.bound
+        if outcome.x is not None:
+            self._accept(outcome, objective, goal.limits, start)
+        if bound is None:
+            return Certificate.none("no bound was reached in the time given")
+        self.run.progress(bound=bound)
+        return self._certificate(objective, bound)
+
+    def _certificate(self, objective: Objective, bound: float) -> Certificate:
+        word = "below" if objective.direction == "min" else "above"
+        own = "" if self.view.view.exact else " (the view's own bound: it approximates the referee)"
+        shown = units.show(bound, objective.unit, 6)
+        statement = f"no point has {objective.metric} {word} {shown}{own}"
+        return Certificate("bound", bound, None, statement, exact=self.view.view.exact)
+
+    def _accept(
+        self, outcome: Outcome, objective: Objective, limits: tuple[Limit, ...], start: np.ndarray | None
+    ) -> bool:
+        """Score the answer; where rounding left it a hair outside a limit, tighten and solve again."""
+        tightened = limits
+        for _ in range(REPAIRS):
+            assert outcome.x is not None
+            scores = self.view.check_answer(outcome.x, self.run)
+            if not self.view.view.exact:
+                return True
+            metrics = {n: float(v[0]) for n, v in scores.metrics.items()}
+            over = {v: float(v.excess(np.array(metrics[v.metric]))) for v in limits}
+            if not any(over.values()):
+                return True
+            tightened = tuple(
+                replace(now, bound=now.bound - now.sign * 2 * over[was]) if over[was] else now
+                for now, was in zip(tightened, limits, strict=True)
+            )
+            outcome = self._minimize(objective, self._constraints(tightened), start, show=False)
+            if outcome.x is None:
+                return False
+        return False
+
+    def _infeasible(self, goal: ResolvedGoal) -> Certificate:
+        """Which limits conflict, and the least value each could take while the others hold."""
+        sentences = []
+        for limit in goal.limits:
+            objective = Objective(limit.metric, "min" if limit.sense == "<=" else "max", limit.unit)
+            others = tuple(v for v in goal.limits if v is not limit)
+            word = "least" if limit.sense == "<=" else "largest"
+            outcome = self._minimize(objective, self._constraints(others), None, show=False)
+            held = ", with the other limits held" if others else ""
+            if outcome.x is None and others:
+                outcome = self._minimize(objective, [], None, show=False)
+                held = ", with no other limit"
+            if outcome.x is None:
+                continue
+            value = self.view.linear.metrics[limit.metric].value(outcome.x)
+            if limit.sign * (value - limit.bound) > 0:
+                reach = units.show(value, limit.unit, 6)
+                sentences.append(f"'{limit}' cannot be met: the {word} reachable {limit.metric} is {reach}{held}")
+            else:
+                sentences.append(f"'{limit}' alone can be met")
+        said = "; ".join(sentences) or "the view has no feasible point whatever the limits"
+        exact = self.view.view.exact
+        if self.run.best is not None and exact:
+            raise ViewMismatch(
+                f"the MILP view of {type(self.run.problem).__name__} calls the goal infeasible, but the referee "
+                f"has a feasible point: {self.run.best[1]}."
+            )
+        return Certificate("proven" if exact else "none", statement=f"no point meets the limits: {said}",
+                           exact=exact, infeasible=True)  # fmt: skip
+
+    def _sweep(self, start: np.ndarray | None) -> Certificate:
+        first, second = self.run.goal.objectives
+        limits = self.run.goal.limits
+        row = {o: self.view.linear.metrics[o.metric] for o in (first, second)}
+        points, proven, stop = 0, True, ""
+        extra: list[Constraint] = []
+        while True:
+            outcome = self._minimize(first, [*self._constraints(limits), *extra], start, show=False)
+            if outcome.infeasible:
+                if not points:
+                    return self._infeasible(self.run.goal)
+                break
+            if outcome.x is None or outcome.out_of_time or outcome.interrupted:
+                stop = "interrupted" if outcome.interrupted else "out of time"
+                break
+            best = row[first].value(outcome.x)
+            slack = 1e-9 * row[first].size(outcome.x)
+            held = _at_least_as_good(first, row[first], best, slack)
+            again = self._minimize(second, [*self._constraints(limits), *extra, held], outcome.x, show=False)
+            if again.x is None or again.out_of_time or again.interrupted:
+                stop = "interrupted" if again.interrupted else "out of time"
+                break
+            if outcome.bound is not None:
+                proven &= abs(best - first.sign * outcome.bound) <= self.gap * max(abs(best), 1e-300) + 2 * slack
+            self._accept(again, second, limits, None)
+            points += 1
+            reached = row[second].value(again.x)
+            step = max(SWEEP_STEP * abs(reached), 1e-9 * row[second].size(again.x))
+            extra = [_at_least_as_good(second, row[second], reached - second.sign * step, 0.0)]
+            start = None
+            self.run.progress(incumbent=best)
+        if stop:
+            return Certificate.none(f"the sweep of the front stopped ({stop}) after {points} efficient points")
+        statement = f"all {points} efficient points, each within {self.gap:g} of its bound"
+        if not self.view.view.exact:
+            return Certificate.none(statement + " in the view, which approximates the referee")
+        return Certificate.proven(statement) if proven else Certificate.none(statement)
+
+
+def _at_least_as_good(objective: Objective, row: Row, value: float, slack: float) -> Constraint:
+    if objective.direction == "min":
+        return Constraint(row, upper=value + slack)
+    return Constraint(row, lower=value - slack)

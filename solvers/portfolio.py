@@ -1,0 +1,88 @@
+"""The solvers by name, and what `auto` means.
+
+`auto` chooses by declarations only, never by a clock, so the same problem, goal and budget always get
+the same solver: (1) a finite space within the budget and 10^7 points (10^4 where the referee is
+declared slow) is enumerated; (2) a jobs, packing or MILP view that takes this goal; (3) evolution
+from 1,000 evaluations on; (4) a model-based sampler below that.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+
+from ..errors import BudgetError, SolverUnavailable, nearest
+from ..problems.goal import ResolvedGoal
+from ..problems.problem import Problem
+from .base import Budget, Solver, reasons
+
+SOLVERS = {
+    "exhaustive": "exhaustive:Exhaustive",
+    "random": "sampling:Random",
+    "sobol": "sampling:Sobol",
+    "milp": "milp:Milp",
+}
+ENUMERABLE = {"fast": 10_000_000, "slow": 10_000}
+VIEW_SOLVERS = ("milp",)
+
+
+def make(name: str) -> Solver:
+    """A solver by name. Raises SolverUnavailable with the nearest name."""
+    if name not in SOLVERS:
+        raise SolverUnavailable(f"no solver is called '{name}'; {nearest(name, [*SOLVERS, 'auto'])}")
+    module, _, label = SOLVERS[name].partition(":")
+    solver: Solver = getattr(importlib.import_module(f".{module}", __package__), label)()
+    return solver
+
+
+def choose(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver, str]:
+    """The solver that `auto` takes, and why.
+
+    Raises BudgetError where only an endless search is left, SolverUnavailable where none takes it.
+    """
+    limit = min(budget.evaluations or ENUMERABLE[problem.cost], ENUMERABLE[problem.cost])
+    exhaustive = make("exhaustive")
+    refusals = []
+    refused = exhaustive.accepts(problem, goal, replace(budget, evaluations=limit))
+    if refused is None:
+        return exhaustive, f"all {problem.space.size:,} points can be scored"
+    refusals.append(("exhaustive", refused.replace("the budget of", "the limit of")))
+    for name in VIEW_SOLVERS:
+        solver = make(name)
+        refused = solver.accepts(problem, goal, budget)
+        if refused is None:
+            return solver, f"a {name} view covers this goal; {reasons(refusals)}"
+        refusals.append((name, refused))
+    for name in sampling_order(problem, goal, budget):
+        solver = make(name)
+        refused = solver.accepts(problem, goal, budget)
+        if refused is None:
+            if budget.evaluations is None and budget.seconds is None:
+                raise BudgetError(
+                    f"a search of {type(problem).__name__} with {name} has no end; give a budget, "
+                    "such as ts.Budget(evaluations=10_000)."
+                )
+            return solver, reasons(refusals)
+        refusals.append((name, refused))
+    raise SolverUnavailable(f"no solver takes this problem and goal: {reasons(refusals)}.")
+
+
+def sampling_order(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[str, ...]:
+    """The searches that need only the referee, in the order in which `auto` tries them."""
+    return ("sobol", "random")
+
+
+def select(name: str, problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver, str]:
+    """The solver called `name` ("auto" included), and why it was taken.
+
+    Raises SolverUnavailable where it refuses this problem, goal or budget.
+    """
+    if name == "auto":
+        return choose(problem, goal, budget)
+    solver = make(name)
+    refused = solver.accepts(problem, goal, budget)
+    if refused is not None:
+        raise SolverUnavailable(f"solver '{name}' cannot take {type(problem).__name__}: {refused}.")
+    if solver.needs_budget and budget.evaluations is None and budget.seconds is None:
+        raise BudgetError(f"solver '{name}' has no end of its own; give a budget of evaluations or seconds.")
+    return solver, "asked for"

@@ -1,0 +1,140 @@
+"""MILP views, checked: an answer, an encoding and a bound are compared with the referee both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import SpaceError, ViewMismatch
+from ..problems.batch import Batch
+from ..problems.goal import ResolvedGoal
+from ..problems.problem import Problem
+from ..problems.scoring import Scores, evaluate
+from ..problems.views import MilpView
+from .base import PROVEN_GAP, Run
+from .linear import compile_model, minimize
+
+Array = npt.NDArray[Any]
+RELATIVE, ABSOLUTE = 1e-6, 1e-9
+ROW_TOLERANCE = 1e-6
+
+
+class CheckedView:
+    """A MILP view, its arrays, and the checks that make it trustworthy."""
+
+    def __init__(self, problem: Problem, view: MilpView) -> None:
+        self.problem, self.view = problem, view
+        unknown = next((n for n in view.metrics if n not in problem.metrics), None)
+        if unknown is not None:
+            raise ViewMismatch(f"the MILP view of {self.name} expresses '{unknown}', which is no metric of it.")
+        self.linear = compile_model(view.model, view.metrics)
+
+    @property
+    def name(self) -> str:
+        """The problem's class."""
+        return type(self.problem).__name__
+
+    def encode(self, point: Mapping[str, Any]) -> Array | None:
+        """Column values for a point; None where the view leaves some unset."""
+        self.view.encode(self._user_values(point))
+        x = self.linear.read()
+        return None if np.isnan(x).any() else x
+
+    def _user_values(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        space = self.problem.space
+        return space.points(space.batch(point))[0]
+
+    def _decisions(self) -> Array:
+        """Columns that hold decisions: integers, and variables named after the problem's own."""
+        names = self.problem.space.domains
+        own = [v.parent_component().local_name in names for v in self.linear.variables]
+        return self.linear.integer | np.array(own, bool)
+
+    def settle(self, x: Array) -> Array:
+        """With the decisions of x fixed, the least value of each epigraph metric, one after another."""
+        fixed = {int(i): float(x[i]) for i in np.flatnonzero(self._decisions())}
+        for metric in self.view.upper:
+            outcome = minimize(self.linear, self.linear.metrics[metric], [], gap=0.0, fixed=fixed)
+            if outcome.x is None:
+                raise ViewMismatch(f"the MILP view of {self.name} has no solution at its own answer ('{metric}').")
+            self._least = {**getattr(self, "_least", {}), metric: self.linear.metrics[metric].value(outcome.x)}
+            x = outcome.x
+        return x
+
+    def metrics_at(self, x: Array) -> dict[str, tuple[float, float]]:
+        """Each metric of the view at x, epigraphs settled: value and the size it is rounded to."""
+        self._least: dict[str, float] = {}
+        settled = self.settle(x) if self.view.upper else x
+        found = {}
+        for name, row in self.linear.metrics.items():
+            base = settled if name in self.view.upper else x
+            found[name] = (self._least.get(name, row.value(base)), row.size(base))
+        return found
+
+    def compare(self, x: Array, scores: Scores, row: int, point: Mapping[str, Any]) -> None:
+        """Raises ViewMismatch where a metric of the view and of the referee differ."""
+        for name, (value, size) in self.metrics_at(x).items():
+            referee = float(scores.metrics[name][row])
+            allowed = RELATIVE * max(abs(value), abs(referee)) + ABSOLUTE * size
+            if not abs(value - referee) <= allowed:
+                shown = ", ".join(f"{k}={v!r}"[:60] for k, v in list(point.items())[:4])
+                raise ViewMismatch(
+                    f"{self.name}: the MILP view and the referee disagree on '{name}': view {value:.9g}, referee "
+                    f"{referee:.9g} (at {shown})."
+                )
+
+    def check_answer(self, x: Array, run: Run) -> Scores:
+        """Decode, score and compare an answer of the solver."""
+        self.linear.write(x)
+        decoded = self.view.decode()
+        try:
+            batch = self.problem.space.batch(decoded)
+        except SpaceError as error:
+            raise ViewMismatch(f"{self.name}: the MILP view decodes to a point outside the space: {error}") from None
+        scores = run.score(batch)
+        if scores.failed[0]:
+            raise ViewMismatch(f"{self.name}: the referee fails at the point that the MILP view decodes to.")
+        if self.view.exact:
+            self.compare(x, scores, 0, decoded)
+        return scores
+
+    def check_encoding(self, batch: Batch, goal: ResolvedGoal) -> None:
+        """Encode one referee-feasible point: the view must hold it, or one at least as good.
+
+        Raises ViewMismatch where the view forbids it or differs on a metric.
+        """
+        point = self.problem.space.points(batch)[0]
+        stands_for = self.view.encode(point)
+        x = self.linear.read()
+        if np.isnan(x).any():
+            unset = self.linear.variables[int(np.flatnonzero(np.isnan(x))[0])].name
+            raise ViewMismatch(f"{self.name}: encode leaves the view's variable '{unset}' unset.")
+        shown = ", ".join(f"{k}={v!r}"[:60] for k, v in list(point.items())[:4])
+        if self.linear.violation(x) > ROW_TOLERANCE:
+            raise ViewMismatch(f"{self.name}: the MILP view forbids a point that the referee allows ({shown}).")
+        if not self.view.exact:
+            return
+        if stands_for is None:
+            self.compare(x, evaluate(self.problem, batch), 0, point)
+            return
+        both = self.problem.space.batch([point, dict(stands_for)])
+        scores = evaluate(self.problem, both)
+        self.compare(x, scores, 1, stands_for)
+        costs, violation = goal.costs(scores.metrics), goal.violation(scores.metrics)
+        worse = costs[1] - costs[0] > RELATIVE * np.maximum(np.abs(costs[0]), np.abs(costs[1]))
+        if worse.any() or violation[1] > violation[0] + PROVEN_GAP:
+            raise ViewMismatch(f"{self.name}: encode stands a worse point in for one that the referee allows ({shown}).")
+
+
+def check_bound(problem: Problem, goal: ResolvedGoal, bound: float, best: float) -> None:
+    """Raises ViewMismatch where a referee-feasible value beats an exact view's bound."""
+    objective = goal.objectives[0]
+    beyond = objective.sign * (bound - best)
+    if beyond > RELATIVE * max(abs(bound), abs(best)):
+        raise ViewMismatch(
+            f"{type(problem).__name__}: a point with {objective.metric} {best:.9g} beats the MILP view's bound "
+            f"{bound:.9g}; the view forbids points that the referee allows."
+        )
