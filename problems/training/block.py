@@ -177,7 +177,7 @@ def gpt_block(
             weights = "dropped_probabilities"
         make.add("attention", n, h, "product", ops.product(b * a, s, d, s), (weights, "qkv"))
     make.add("projection", n, h, "linear", ops.linear(n, h, h), ("attention",), role="transient")
-    residual = ("input", "projection")
+    residual: tuple[str, ...] = ("input", "projection")
     if dropout:
         make.add("residual_mask1", n, h, "dropout", ops.random_mask(n * h), (), content="mask")
         residual = (*residual, "residual_mask1")

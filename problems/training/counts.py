@@ -85,5 +85,5 @@ def tail_length(step: Step) -> int:
     table, anchors = step.table, step.block.anchors
     held = anchors + (table.stored + table.workspace).min(axis=1).sum()
     stored = anchors + table.stored.min(axis=1).sum()
-    short = float(table.workspace.max(axis=1).sum() - held)
-    return 1 + max(0, math.ceil(short / stored))
+    short = float(table.workspace.max(axis=1).sum()) - float(held)
+    return 1 + max(0, math.ceil(short / float(stored)))
