@@ -26,38 +26,31 @@ OUTSIDE = 2.0
 
 @dataclass(frozen=True)
 class Coefficients:
-    """values: by term, non-negative. sigma: standard deviation of log(measured / predicted).
+    """values: by term, non-negative. sigma: standard deviation of log(measured / predicted), such that
+    ± 1.645 sigma is the 90 % conformal interval on held-out shapes.
 
-    quantile: 90 % conformal bound of |log(measured / predicted)| on held-out shapes, None where unknown.
+    decades, sigmas: sigma by log10 of the predicted time, where enough shapes were held out.
     ranges: least and greatest value of a feature in the calibration set. report: errors reached.
     """
 
     values: Mapping[str, float]
     sigma: float
-    quantile: float | None = None
+    decades: tuple[float, ...] = ()
+    sigmas: tuple[float, ...] = ()
     tier: Tier = "uncalibrated"
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     source: str = "defaults"
 
-    def record(self) -> dict[str, Any]:
-        """JSON types only."""
-        return {
-            "values": dict(self.values),
-            "sigma": self.sigma,
-            "quantile": self.quantile,
-            "ranges": {k: list(v) for k, v in self.ranges.items()},
-            "report": dict(self.report),
-        }
-
     @classmethod
     def from_record(cls, record: Mapping[str, Any], tier: Tier, source: str) -> Coefficients:
-        """The inverse of `record`."""
+        """From the JSON types of a shipped or stored file; DataError where they do not fit."""
         try:
             return cls(
                 {k: float(v) for k, v in record["values"].items()},
                 float(record["sigma"]),
-                record.get("quantile"),
+                tuple(record.get("decades", ())),
+                tuple(record.get("sigmas", ())),
                 tier,
                 {k: (float(v[0]), float(v[1])) for k, v in record.get("ranges", {}).items()},
                 record.get("report", {}),
@@ -81,11 +74,11 @@ def shipped() -> Mapping[str, Any]:
 
 def find(device: Device, family: str, dtype: str) -> Coefficients:
     """The coefficients of one operator family for one number format."""
-    own = _pick(device.calibration, family, dtype)
-    if own is not None:
-        record, exact = own
+    own = device.calibration.get(family)
+    if own:
+        entry, exact = _nearest(own, dtype)
         tier: Tier = "calibrated" if exact and not device.varied else "same family"
-        return _widened(Coefficients.from_record(record, tier, f"calibration of {device.name}"))
+        return _widened(Coefficients.from_record(entry, tier, f"calibration of {device.name}"))
     found = _find_shipped(device.origin, device.family, device.kind, family, dtype)
     if device.varied and found.tier == "calibrated":
         return _widened(replace(found, tier="same family"))
@@ -94,13 +87,17 @@ def find(device: Device, family: str, dtype: str) -> Coefficients:
 
 @cache
 def _find_shipped(origin: str, group: str, kind: str, family: str, dtype: str) -> Coefficients:
-    records = shipped()
-    if origin in records and (hit := _pick(records[origin]["families"], family, dtype)):
-        tier: Tier = "calibrated" if hit[1] else "same family"
-        return _widened(Coefficients.from_record(hit[0], tier, origin))
-    for name, record in records.items():
-        if record["family"] == group and (hit := _pick(record["families"], family, dtype)):
-            return _widened(Coefficients.from_record(hit[0], "same family", name))
+    """The device's own file, then its family's; a file with this dtype before one with another."""
+    files = shipped()
+    names = [n for n in files if n == origin] + [
+        n for n in files if n != origin and files[n]["family"] == group
+    ]
+    hits = [
+        (n, *_nearest(files[n]["families"][family], dtype)) for n in names if family in files[n]["families"]
+    ]
+    for name, entry, exact in sorted(hits, key=lambda hit: not hit[2]):
+        tier: Tier = "calibrated" if exact and name == origin else "same family"
+        return _widened(Coefficients.from_record(entry, tier, name))
     defaults = DEFAULTS[kind].get(family)
     if defaults is None:
         raise DataError(f"no cost model for '{family}' on a {kind}")
@@ -111,23 +108,19 @@ def _widened(found: Coefficients) -> Coefficients:
     """The error of a sibling's coefficients is larger than on the device they were fitted on."""
     if found.tier != "same family":
         return found
-    quantile = None if found.quantile is None else SAME_FAMILY * found.quantile
-    return replace(found, sigma=SAME_FAMILY * found.sigma, quantile=quantile)
+    sigmas = tuple(SAME_FAMILY * sigma for sigma in found.sigmas)
+    return replace(found, sigma=SAME_FAMILY * found.sigma, sigmas=sigmas)
 
 
-_SIBLINGS = {"fp16": ("fp16", "bf16"), "bf16": ("bf16", "fp16"), "fp8": ("fp8", "int8", "bf16", "fp16")}
+_SIBLINGS = {"fp16": ("bf16",), "bf16": ("fp16",), "fp8": ("int8", "bf16", "fp16"), "int8": ("fp8", "bf16")}
 
 
-def _pick(families: Mapping[str, Any], family: str, dtype: str) -> tuple[Any, bool] | None:
-    """The entry of a family for a dtype, or for its nearest sibling; and whether it is exact.
+def _nearest(entries: Mapping[str, Any], dtype: str) -> tuple[Any, bool]:
+    """The entry for a dtype, or for its nearest sibling; and whether it is exact.
 
-    bf16 and fp16 run on the same units at the same rate and count as one.
+    bf16 and fp16 run on the same units at the same rate and count as one; message bytes have no dtype.
     """
-    entries = families.get(family)
-    if not entries:
-        return None
-    same = {dtype, *({"fp16", "bf16"} if dtype in {"fp16", "bf16"} else ())}
-    for candidate in _SIBLINGS.get(dtype, (dtype,)):
+    for candidate in (dtype, *_SIBLINGS.get(dtype, ())):
         if candidate in entries:
-            return entries[candidate], candidate in same
+            return entries[candidate], candidate == dtype or {candidate, dtype} == {"fp16", "bf16"}
     return next(iter(entries.values())), False

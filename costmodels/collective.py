@@ -19,7 +19,11 @@ VOLUME = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_a
 def features(
     device: Device, dtype: str, *, bytes: Number, devices: Number, operation: str, link: str
 ) -> Features:
-    """Launch, a latency a hop, ring volume at the link's rate; one device has nothing to do."""
+    """Launch, a latency a hop, ring volume at the link's rate; one device has nothing to do.
+
+    Short messages use protocols with less latency and less bandwidth: "small" and "medium" are the
+    first 1 MiB and 16 MiB of the volume, "staged" a latency that grows up to 32 KiB.
+    """
     way = device.link(link)
     busy = np.where((np.asarray(bytes) > 0) & (np.asarray(devices) > 1), 1.0, 0.0)
     others = np.maximum(devices - 1.0, 0.0)
@@ -28,6 +32,9 @@ def features(
         terms={
             "launch": busy * device.launch,
             "hops": busy * others * way.latency,
+            "staged": busy * np.minimum(bytes / 2.0**15, 1.0) * way.latency,
+            "small": np.minimum(volume, 2.0**20) / way.bandwidth,
+            "medium": np.minimum(volume, 2.0**24) / way.bandwidth,
             "link": volume / way.bandwidth,
         },
         flops=0.0 * volume,

@@ -45,15 +45,15 @@ def features(
     )
 
 
+gather_features = partial(features, passes=1.0)
+scatter_features = partial(features, passes=2.0)
+
+
 def gather(device: Device, *, count: Shape, width: Shape, table: Shape, dtype: str = "bf16") -> Cost:
     """`count` rows of `width` numbers, at uniform random indices of a table of `table` rows."""
-    return evaluate(
-        "gather", partial(features, passes=1.0), device, dtype, count=count, width=width, table=table
-    )
+    return evaluate("gather", gather_features, device, dtype, count=count, width=width, table=table)
 
 
 def scatter(device: Device, *, count: Shape, width: Shape, table: Shape, dtype: str = "bf16") -> Cost:
     """`count` rows of `width` numbers added into a table of `table` rows: read, add, write."""
-    return evaluate(
-        "scatter", partial(features, passes=2.0), device, dtype, count=count, width=width, table=table
-    )
+    return evaluate("scatter", scatter_features, device, dtype, count=count, width=width, table=table)

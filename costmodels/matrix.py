@@ -19,7 +19,7 @@ def features(device: Device, dtype: str, *, m: Number, n: Number, k: Number, bat
     item = size_of(dtype)
     flops = 2.0 * m * n * k * batch
     weights = batch * k * n * item
-    activations = batch * (m * k + m * n) * item
+    activations = batch * (m * k * item + m * n * max(item, 2.0))
     flow = traffic(device, weights + activations, weights + activations)
     if device.kind != "cpu":
         law = partial(gemm_time, device, dtype, m, n, k, batch, weights + activations)

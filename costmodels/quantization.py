@@ -35,6 +35,14 @@ def features(
     )
 
 
+EAGER_FEATURES = {
+    "quantize": partial(features, passes=EAGER_PASSES["quantize"], writes=True),
+    "dequantize": partial(features, passes=EAGER_PASSES["dequantize"], writes=False),
+}
+quantize_features = partial(features, passes=1.0, writes=True)
+dequantize_features = partial(features, passes=1.0, writes=False)
+
+
 def quantize(
     device: Device,
     *,
@@ -45,7 +53,7 @@ def quantize(
     dtype: str = "bf16",
 ) -> Cost:
     """From `dtype` to `bits` bits with one scale a group; fused is one kernel, else eager passes."""
-    law = partial(features, passes=1.0 if fused else EAGER_PASSES["quantize"], writes=True)
+    law = quantize_features if fused else EAGER_FEATURES["quantize"]
     return evaluate("quantize", law, device, dtype, elements=elements, bits=bits, group=group)
 
 
@@ -59,5 +67,5 @@ def dequantize(
     dtype: str = "bf16",
 ) -> Cost:
     """From `bits` bits back to `dtype`."""
-    law = partial(features, passes=1.0 if fused else EAGER_PASSES["dequantize"], writes=False)
+    law = dequantize_features if fused else EAGER_FEATURES["dequantize"]
     return evaluate("dequantize", law, device, dtype, elements=elements, bits=bits, group=group)
