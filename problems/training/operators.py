@@ -23,6 +23,9 @@ from ...costmodels import (
 from ...hardware import Device
 from ...hardware.dtypes import size_of
 
+CHUNK = 2**24
+"""Parameters that one kernel of the optimiser updates."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pass:
@@ -108,11 +111,12 @@ class Operators:
         return self._pass(made, Cost.zero())
 
     def update(self, parameters: int, bytes_each: int) -> Cost:
-        """The optimiser's step: the state of every parameter read and written once."""
+        """The optimiser's step: the state of every parameter read and written once, chunk by chunk."""
+        chunk = min(parameters, CHUNK)
         made = elementwise(
-            self.device, elements=parameters, reads=bytes_each, writes=bytes_each, operations=10, dtype="int8"
+            self.device, elements=chunk, reads=bytes_each, writes=bytes_each, operations=10, dtype="int8"
         )
-        return made * self.scale
+        return made * (self.scale * parameters / chunk)
 
     def codec(self, elements: int, bits: int, group: int) -> float:
         """Seconds to quantise and de-quantise once, fused kernels."""
