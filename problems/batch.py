@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SpaceError, nearest
-from .variables import label_name
+from .domain import Domain, label_name
 
 if TYPE_CHECKING:
     from .space import Space
@@ -28,23 +28,35 @@ class Labels(np.ndarray[Any, np.dtype[Any]]):
     several, `table[x.codec.position]` looks up. A label the column does not have raises SpaceError.
     """
 
-    _name: str
-    _labels: tuple[Any, ...]
+    _domain: Domain
 
-    def __new__(cls, positions: Array, name: str, labels: tuple[Any, ...]) -> Labels:
+    def __new__(cls, positions: Array, domain: Domain) -> Labels:
         self = np.asarray(positions).view(cls)
-        self._name, self._labels = name, labels
+        self._domain = domain
         return self
 
     def __array_finalize__(self, source: Any) -> None:
-        self._name = getattr(source, "_name", "")
-        self._labels = getattr(source, "_labels", ())
+        if isinstance(source, Labels):
+            self._domain = source._domain
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
-        raise SpaceError(
-            f"'{self._name}' holds labels, not numbers ({ufunc.__name__} is not defined); compare it with a "
-            f"label, index a table with x.{self._name}.position, or declare a Menu."
+        raise self._not_numbers(ufunc.__name__)
+
+    def __array_function__(self, function: Any, types: Any, given: Any, settings: Any) -> Any:
+        if function not in _STRUCTURAL:
+            raise self._not_numbers(function.__name__)
+        return super().__array_function__(function, types, given, settings)
+
+    def _not_numbers(self, operation: str) -> SpaceError:
+        name = self._domain.name
+        return SpaceError(
+            f"'{name}' holds labels, not numbers ({operation} is not defined); compare it with a label, use "
+            f"x.{name}.isin(...), index a table with x.{name}.position, or declare a Menu."
         )
+
+    def __getitem__(self, rows: Any) -> Any:
+        found = super().__getitem__(rows)
+        return found if isinstance(found, Labels) else Labels(found, self._domain)
 
     @property
     def position(self) -> Array:
@@ -52,30 +64,42 @@ class Labels(np.ndarray[Any, np.dtype[Any]]):
         return self.view(np.ndarray)
 
     def _code(self, label: Any) -> int:
-        for i, own in enumerate(self._labels):
-            if own is label or (type(own) is type(label) and own == label):
-                return i
-        known = [label_name(v) for v in self._labels]
-        raise SpaceError(f"'{self._name}' has no label {label!r}; {nearest(str(label), known)}")
+        return self._domain.find(label)
 
     def __eq__(self, label: Any) -> Any:
         if isinstance(label, Labels):
-            if label._labels != self._labels:
-                raise SpaceError(f"'{self._name}' and '{label._name}' have different labels.")
+            if label._domain.labels != self._domain.labels:
+                raise SpaceError(f"'{self._domain.name}' and '{label._domain.name}' have different labels.")
             return self.position == label.position
         return self.position == self._code(label)
 
     def __ne__(self, label: Any) -> Any:
-        return ~(self == label)
+        return np.logical_not(self == label)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment,unused-ignore]
 
     def isin(self, *labels: Any) -> Array:
         """Where the column has one of the labels, as a boolean array."""
         return np.isin(self.position, [self._code(label) for label in labels])
 
+    def tolist(self) -> Any:
+        """The labels themselves, as nested lists."""
+        return self._domain.decode(self.position)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Labels, (self.position, self._domain)
+
     def __repr__(self) -> str:
-        return f"Labels({self._name}: {[label_name(self._labels[i]) for i in self.position.ravel()[:8]]}...)"
+        names = [label_name(self._domain.labels[i]) for i in self.position.ravel()[:8]]
+        return f"Labels({self._domain.name}: {', '.join(names)}{', ...' if self.size > 8 else ''})"
+
+
+# What may be done to labels without taking them for numbers.
+_STRUCTURAL = {
+    np.shape, np.ndim, np.size, np.reshape, np.ravel, np.transpose, np.moveaxis, np.swapaxes, np.squeeze,
+    np.expand_dims, np.broadcast_to, np.take, np.take_along_axis, np.repeat, np.tile, np.copy, np.flip, np.roll,
+    np.array_repr, np.array_str, np.array2string, np.shares_memory, np.may_share_memory,
+}  # fmt: skip
 
 
 class Batch:
@@ -85,7 +109,7 @@ class Batch:
 
     def __init__(self, space: Space, columns: Mapping[str, Array], rows: int) -> None:
         for column in columns.values():
-            column.flags.writeable = False
+            column.setflags(write=False)
         self._space, self._columns, self._rows = space, dict(columns), rows
 
     def __len__(self) -> int:
@@ -97,10 +121,10 @@ class Batch:
         except KeyError:
             raise SpaceError(f"the batch has no column '{name}'; {nearest(name, self._columns)}") from None
         domain = self._space.domains[name]
-        return Labels(column, name, domain.labels) if domain.kind == "labels" else column
+        return Labels(column, domain) if domain.kind == "labels" else column
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("_"):
             raise AttributeError(name)
         return self[name]
 
@@ -121,7 +145,7 @@ class Batch:
 def take(batch: Batch, rows: Any) -> Batch:
     """The named rows of a batch (an index array, a boolean mask or a slice)."""
     columns = {name: column[rows] for name, column in batch._columns.items()}
-    count = len(next(iter(columns.values()))) if columns else 0
+    count = len(next(iter(columns.values()))) if columns else len(np.arange(len(batch))[rows])
     return Batch(batch._space, columns, count)
 
 
@@ -135,5 +159,10 @@ def concatenate(batches: list[Batch]) -> Batch:
 
 
 def active(batch: Batch, name: str) -> Array:
-    """Where the variable `name` is active, shape (rows, *shape): its `when` holds, transitively."""
+    """Where the variable `name` is active, shape (rows, *shape): its `when` holds, transitively.
+
+    Raises SpaceError for an unknown name.
+    """
+    if name not in batch._space.domains:
+        raise SpaceError(f"there is no variable '{name}'; {nearest(name, batch._space.domains)}")
     return batch._space.active(batch._columns, name, len(batch))

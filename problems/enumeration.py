@@ -1,8 +1,10 @@
-"""Counting and listing every point of a finite space, each once, in constant memory.
+"""Listing every point of a finite space, each once, in constant memory.
 
 The points are numbers in a mixed radix. A digit is one entry of a variable, or the joint entry of
 variables that a `when` ties together, with its admissible combinations listed. The last digits form
-an inner block that is computed once; the others change once a chunk and cost nothing.
+an inner block that is computed once; the others change once a chunk and cost nothing. Where a tie has
+too many combinations to list, or reaches from a scalar into a vector, all combinations are made and
+the canonical ones kept.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SpaceError
-from .batch import Batch
-from .variables import Domain
+from .batch import Batch, take
+from .counting import components, count_entry
+from .domain import Domain
 
 if TYPE_CHECKING:
     from .space import Space
@@ -26,167 +29,48 @@ JOINT_LIMIT = 1 << 20
 CHUNK_BYTES = 32 << 20
 
 
-def count_points(space: Space) -> int | None:
-    """Distinct points of a space after pinning; None where a variable is continuous."""
-    total = 1
-    for group in _components(space):
-        counted = _count_group(space, group)
-        if counted is None:
-            return None
-        total *= counted
-    return total
-
-
-def _components(space: Space) -> list[list[str]]:
-    """Variables tied by `when`, each group in topological order, groups in declaration order."""
-    leader = {name: name for name in space.domains}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
-        return name
-
-    for name, conditions in space.conditions.items():
-        for condition in conditions:
-            leader[find(name)] = find(condition.parent)
-    groups: dict[str, list[str]] = {}
-    for name in space.domains:
-        groups.setdefault(find(name), [])
-    for name in space.order:
-        groups[find(name)].append(name)
-    return list(groups.values())
-
-
-def _signatures(space: Space, name: str, group: list[str]) -> dict[tuple[bool, ...], int] | None:
-    """How many values of `name` satisfy which of the conditions that others put on it."""
-    domain = space.domains[name]
-    conditions = [c for other in group for c in space.conditions[other] if c.parent == name]
-    if not conditions:
-        return None if domain.options is None else {(): domain.options}
-    pinned = domain.pinned is not None
-    column = np.unique(np.asarray(domain.pinned).ravel()) if pinned else domain.at(np.arange(domain.count or 0))
-    table = np.stack([np.isin(column, c.allowed) for c in conditions], axis=1)
-    kinds, counts = np.unique(table, axis=0, return_counts=True)
-    if pinned and len(kinds) > 1:
-        return None
-    return {tuple(map(bool, k)): 1 if pinned else int(n) for k, n in zip(kinds, counts, strict=True)}
-
-
-def _count_group(space: Space, group: list[str]) -> int | None:
-    """Points of one group by recursion over scalars, then entry by entry over vectors."""
-    scalars = [n for n in group if not space.domains[n].shape]
-    vectors = [n for n in group if space.domains[n].shape]
-    mixed_pins = any(
-        space.domains[n].pinned is not None and len(np.unique(np.asarray(space.domains[n].pinned).ravel())) > 1
-        for n in vectors
-    )
-    if mixed_pins and len(group) > 1:
-        return _count_pinned_vectors(space, group, scalars, vectors)
-
-    def signature_holds(env: dict[str, tuple[bool, ...]], child: str) -> bool:
-        if child in space.never:
-            return False
-        for condition in space.conditions[child]:
-            parents = [c for other in group for c in space.conditions[other] if c.parent == condition.parent]
-            held = env[condition.parent]
-            if not held or not held[next(i for i, c in enumerate(parents) if c is condition)]:
-                return False
-        return True
-
-    def walk(names: list[str], env: dict[str, tuple[bool, ...]], rest: list[str]) -> int | None:
-        if not names:
-            return vector_count(rest, env) if rest else 1
-        name, later = names[0], names[1:]
-        if not signature_holds(env, name):
-            return walk(later, {**env, name: ()}, rest)
-        kinds = _signatures(space, name, group)
-        if kinds is None:
-            return None
-        total = 0
-        for held, count in kinds.items():
-            below = walk(later, {**env, name: held}, rest)
-            if below is None:
-                return None
-            total += count * below
-        return total
-
-    def vector_count(names: list[str], env: dict[str, tuple[bool, ...]]) -> int | None:
-        total = 1
-        for shape in dict.fromkeys(space.domains[n].shape for n in names):
-            each = walk([n for n in names if space.domains[n].shape == shape], env, [])
-            if each is None:
-                return None
-            total *= each ** math.prod(shape)
-        return total
-
-    return walk(scalars, {}, vectors)
-
-
-def _count_pinned_vectors(space: Space, group: list[str], scalars: list[str], vectors: list[str]) -> int | None:
-    """Groups with a vector fixed to unequal entries: entries are counted one by one."""
-    if scalars:
-        raise SpaceError("a vector fixed to unequal entries cannot depend on a scalar variable.")
-    shape = space.domains[vectors[0]].shape
-    total = 1
-    for entry in range(math.prod(shape)):
-        options = _joint_table(space, group, entry)
-        if options is None:
-            return None
-        total *= len(next(iter(options.values())))
-    return total
-
-
-def _scalar_copy(domain: Domain, entry: int) -> Domain:
-    pinned = None
-    if domain.pinned is not None:
-        cells = np.asarray(domain.pinned)
-        pinned = cells if not domain.shape else cells.reshape(domain.entries, *domain.width[len(domain.shape) :])[entry]
-    return Domain(**{**domain.__dict__, "shape": (), "pinned": pinned})
-
-
-def _options(domain: Domain) -> Array:
-    """All values of one entry of a finite domain, (options[, items])."""
-    if domain.kind == "permutation" and domain.pinned is None:
-        raise SpaceError(f"'{domain.name}' is {domain.describe()}; permutations are not enumerated.")
-    if domain.pinned is not None:
-        return np.asarray(domain.pinned)[None]
-    return domain.at(np.arange(domain.options or 0))
-
-
-def _joint_table(space: Space, group: list[str], entry: int) -> dict[str, Array] | None:
-    """Admissible combinations of one entry of a group, name -> (combinations,)."""
-    copies = {name: _scalar_copy(space.domains[name], entry) for name in group}
-    if any(d.options is None for d in copies.values()):
-        return None
+def _joint_table(space: Space, group: tuple[str, ...], entry: int) -> dict[str, Array]:
+    """Admissible combinations of one entry of a group, name -> (combinations, *item)."""
     table: dict[str, Array] = {}
+    active: dict[str, Array] = {}
     rows = 1
     for name in group:
-        options = _options(copies[name])
         mask = np.full(rows, name not in space.never)
         for condition in space.conditions[name]:
-            mask &= np.isin(table[condition.parent], condition.allowed) & table[f"?{condition.parent}"]
+            mask &= np.isin(table[condition.parent], condition.allowed) & active[condition.parent]
+        options = _options(space.domains[name].entry(entry), bool(mask.any()))
         repeats = np.where(mask, len(options), 1)
         rows = int(repeats.sum())
-        if rows > JOINT_LIMIT:
-            raise SpaceError(f"{', '.join(group)} have more than {JOINT_LIMIT:,} joint values; they cannot be listed.")
-        starts = np.concatenate([[0], np.cumsum(repeats)[:-1]])
-        position = np.arange(rows) - np.repeat(starts, repeats)
+        position = np.arange(rows) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         table = {key: np.repeat(column, repeats, axis=0) for key, column in table.items()}
-        table[name] = options[position]
-        table[f"?{name}"] = np.repeat(mask, repeats)
-    return {name: table[name] for name in group}
+        active = {key: np.repeat(column, repeats) for key, column in active.items()}
+        table[name], active[name] = options[position], np.repeat(mask, repeats)
+    return table
+
+
+def _options(domain: Domain, active: bool = True) -> Array:
+    """All values of a scalar domain, first the canonical one; only this one where it is never active."""
+    if not active or domain.pinned is not None or domain.options is None:
+        return domain.first[None]
+    return domain.at(np.arange(domain.options))
 
 
 class _Digit:
     """One place of the mixed radix: entry `entry` of each of `names`, with `count` combinations."""
 
-    def __init__(self, names: list[str], entry: int | None, count: int, table: dict[str, Array] | Domain) -> None:
-        self.names, self.entry, self.count, self._table = names, entry, count, table
+    def __init__(self, names: tuple[str, ...], entry: int | None, listed: dict[str, Array] | Domain) -> None:
+        self.names, self.entry = names, entry
+        if isinstance(listed, Domain) and (listed.pinned is not None or listed.options is None):
+            listed = {listed.name: listed.first[None]}
+        self._listed = listed
+        self.count = (listed.options or 1) if isinstance(listed, Domain) else len(next(iter(listed.values())))
+        if self.count >= 2**63:
+            raise SpaceError(f"'{names[0]}' has {self.count:.3g} values; they cannot be listed.")
 
     def columns(self, position: Array) -> dict[str, Array]:
-        if isinstance(self._table, Domain):
-            return {self.names[0]: self._table.at(position)}
-        return {name: column[position] for name, column in self._table.items()}
+        if isinstance(self._listed, Domain):
+            return {self.names[0]: self._listed.at(position)}
+        return {name: column[position] for name, column in self._listed.items()}
 
 
 class Enumeration:
@@ -198,8 +82,8 @@ class Enumeration:
     def __init__(self, space: Space, rows: int = 16_384) -> None:
         if space.size is None:
             raise SpaceError("the space is not finite, so it cannot be enumerated.")
-        self.space = space
-        width = sum(math.prod(d.width) * d.dtype.itemsize for d in space.domains.values())
+        self.space, self.rows = space, rows
+        width = sum(d.cells * d.dtype.itemsize for d in space.domains.values())
         rows = max(1, min(rows, CHUNK_BYTES // max(1, width)))
         self._filtered = False
         self._digits = list(self._make_digits())
@@ -216,29 +100,22 @@ class Enumeration:
 
     def _make_digits(self) -> Iterator[_Digit]:
         space = self.space
-        for group in _components(space):
-            shapes = {space.domains[name].shape for name in group}
+        for group in components(space, space.order, {}):
             domain = space.domains[group[0]]
-            if len(group) == 1 and not space.never.intersection(group):
-                for entry in range(domain.entries):
-                    one = _scalar_copy(domain, entry)
-                    listed = one if one.kind != "permutation" and one.pinned is None else {group[0]: _options(one)}
-                    yield _Digit(group, entry if domain.shape else None, one.options or 0, listed)
-            elif len(shapes) == 1:
-                for entry in range(domain.entries):
-                    table = _joint_table(space, group, entry)
-                    assert table is not None
-                    count = len(next(iter(table.values())))
-                    yield _Digit(group, entry if domain.shape else None, count, table)
+            entries: list[int | None] = list(range(domain.entries)) if domain.shape else [None]
+            alike = all(space.domains[name].shape == domain.shape for name in group)
+            if len(group) == 1 and group[0] not in space.never:
+                for entry in entries:
+                    yield _Digit(group, entry, domain.entry(entry or 0))
+            elif alike and all((count_entry(space, group, e or 0) or 0) <= JOINT_LIMIT for e in entries):
+                for entry in entries:
+                    yield _Digit(group, entry, _joint_table(space, group, entry or 0))
             else:
                 self._filtered = True
                 for name in group:
                     whole = space.domains[name]
-                    for entry in range(whole.entries):
-                        one = _scalar_copy(whole, entry)
-                        yield _Digit(
-                            [name], entry if whole.shape else None, one.options or 0, {name: _options(one)}
-                        )
+                    for place in range(whole.entries):
+                        yield _Digit((name,), place if whole.shape else None, whole.entry(place))
 
     def _expand(self, digits: list[_Digit]) -> list[dict[str, Array]]:
         """The columns of each inner digit over the whole inner block."""
@@ -254,7 +131,8 @@ class Enumeration:
         """The inner block `repeat` times over; at most two lengths occur, both are kept."""
         if repeat not in self._tiles:
             self._tiles[repeat] = [
-                {n: np.tile(c, (repeat, *[1] * (c.ndim - 1))) for n, c in values.items()} for values in self._block
+                {n: np.tile(c, (repeat, *[1] * (c.ndim - 1))) for n, c in values.items()}
+                for values in self._block
             ]
         return self._tiles[repeat]
 
@@ -263,10 +141,10 @@ class Enumeration:
         return math.prod(d.count for d in self._outer[:-1]) * self._runs
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self.chunk(i) for i in range(len(self)))
+        return (batch for batch in map(self.chunk, range(len(self))) if len(batch))
 
     def chunk(self, index: int) -> Batch:
-        """The `index`-th batch of points."""
+        """The `index`-th batch of points; it may be empty where conditions leave none."""
         space, fixed = self.space, []
         repeat, run = 1, None
         if self._outer:
@@ -289,7 +167,7 @@ class Enumeration:
                     columns[name] = wide.astype(domain.dtype, copy=False)
                 else:
                     if name not in columns:
-                        columns[name] = np.empty((rows, domain.entries, *domain.width[len(domain.shape) :]), domain.dtype)
+                        columns[name] = np.empty((rows, domain.entries, *domain.item), domain.dtype)
                     columns[name][:, digit.entry] = wide
 
         for digit, values in fixed:
@@ -304,7 +182,6 @@ class Enumeration:
             return Batch(space, shaped, rows)
         canonical = space.canonical(shaped, rows)
         same = np.ones(rows, bool)
-        for name in space.domains:
-            same &= (canonical._columns[name] == shaped[name]).reshape(rows, -1).all(axis=1)
-        return Batch(space, {n: c[same] for n, c in shaped.items()}, int(same.sum()))
-
+        for name, domain in space.domains.items():
+            same &= (canonical._columns[name] == shaped[name]).reshape(rows, domain.cells).all(axis=1)
+        return take(canonical, same)

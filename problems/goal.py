@@ -79,7 +79,9 @@ class Limit:
 
     def excess(self, values: Array) -> Array:
         """How far each value lies beyond the bound, in the metric's unit; 0 where it holds."""
-        return np.maximum(self.sign * (values - self.bound), 0.0)
+        with np.errstate(invalid="ignore"):
+            beyond = np.maximum(self.sign * (values - self.bound), 0.0)
+        return np.where(values == self.bound, 0.0, beyond)
 
     def __str__(self) -> str:
         return f"{self.metric} {self.sense} {units.show(self.bound, self.unit, 6)}"
@@ -115,8 +117,10 @@ class Goal:
         if not wished:
             wished = [(n, m.direction) for n, m in metrics.items() if m.direction]
         if not wished:
-            raise GoalError(f"{type(problem).__name__} has no default objective; name one with --minimize or --maximize.")
-        objectives = []
+            raise GoalError(
+                f"{type(problem).__name__} has no default objective; name one with --minimize or --maximize."
+            )
+        objectives: list[Objective] = []
         for name, direction in wished:
             _known(name, metrics, "objective")
             if name in {o.metric for o in objectives}:
@@ -136,7 +140,9 @@ class Goal:
             limit = parse_limit(text, problem)
             key = (limit.metric, limit.sense)
             if key in given_here:
-                raise GoalError(f"the limit '{text}' is the second one for {limit.metric} {limit.sense}; give one.")
+                raise GoalError(
+                    f"the limit '{text}' is the second one for {limit.metric} {limit.sense}; give one."
+                )
             given_here.add(key)
             limits[key] = limit
         for (name, sense), limit in limits.items():
@@ -226,12 +232,16 @@ class ResolvedGoal:
 
     def describe(self) -> str:
         """The goal in words: `minimise latency, subject to peak <= 24 GiB`."""
-        words = ", ".join(f"{'minimise' if o.direction == 'min' else 'maximise'} {o.metric}" for o in self.objectives)
+        words = ", ".join(
+            f"{'minimise' if o.direction == 'min' else 'maximise'} {o.metric}" for o in self.objectives
+        )
         return words + (", subject to " + ", ".join(map(str, self.limits)) if self.limits else "")
 
     def record(self) -> dict[str, Any]:
         """The goal as plain data."""
         return {
             "objectives": [{"metric": o.metric, "direction": o.direction} for o in self.objectives],
-            "limits": [{"metric": v.metric, "sense": v.sense, "bound": v.bound, "unit": v.unit} for v in self.limits],
+            "limits": [
+                {"metric": v.metric, "sense": v.sense, "bound": v.bound, "unit": v.unit} for v in self.limits
+            ],
         }

@@ -15,13 +15,13 @@ attribute is a parameter. Problems are frozen, keyword-only dataclasses; equalit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import numpy as np
 
-from ..errors import SpaceError, nearest
+from ..errors import EvaluationError, SpaceError, nearest
 from .batch import Batch
 from .digest import digest, encode, source
 from .goal import Goal, Metric, ResolvedGoal
@@ -33,9 +33,14 @@ if TYPE_CHECKING:
     from .views import JobsView, MilpView, PackingView
 
 RUN_OPTIONS = frozenset(
-    "evals seconds gap solver seed workers executor storage runs minimize maximize limit no_limit fix start "
-    "pick robust dry json help resume keep_all quiet".split()
+    {
+        *("evals", "seconds", "gap", "solver", "seed", "workers", "executor", "storage", "runs", "minimize"),
+        *("maximize", "limit", "no_limit", "fix", "start", "pick", "robust", "dry", "json", "help", "resume"),
+        *("keep_all", "quiet"),
+    }
 )
+COSTS = ("fast", "slow")
+SETTINGS = frozenset({"cost", "stochastic"})
 
 
 def param(
@@ -49,9 +54,11 @@ def param(
     """A parameter with more than a default.
 
     default or factory: the value, or a function that makes it (for arrays and lists). unit: SI unit,
-    so that the command line reads "24GiB". choices: the values allowed. help: a line for `--help`.
+    so that the command line reads "24GiB". choices: the values allowed, or the name of the attribute
+    that lists them. help: a line for `--help`.
     """
-    metadata = {"unit": unit, "choices": tuple(choices) if choices is not None else None, "help": help}
+    listed = choices if choices is None or isinstance(choices, str) else tuple(choices)
+    metadata = {"unit": unit, "choices": listed, "help": help}
     if factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -65,71 +72,126 @@ class _Body(dict[str, Any]):
         self.owner = name
 
     def __setitem__(self, key: str, value: Any) -> None:
-        before = self.get(key)
-        if isinstance(before, Var | Metric) or (isinstance(value, Var | Metric) and key in self):
-            raise SpaceError(f"'{key}' is declared twice in {self.owner}; give one of them another name.")
+        if key in self:
+            parameter = key in self.get("__annotations__", {})
+            if parameter or isinstance(self[key], Var | Metric) or isinstance(value, Var | Metric):
+                raise SpaceError(f"'{key}' is declared twice in {self.owner}; give one of them another name.")
         super().__setitem__(key, value)
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, eq_default=False, field_specifiers=(param,))
+@dataclass_transform(
+    kw_only_default=True, frozen_default=True, eq_default=False, field_specifiers=(param, dataclasses.field)
+)
 class ProblemType(type):
     """The class of problem classes: collects declarations and makes the dataclass."""
 
+    _declared: dict[str, Any]
+
     @classmethod
-    def __prepare__(cls, name: str, bases: tuple[type, ...], **settings: Any) -> _Body:
+    def __prepare__(
+        cls, name: str, bases: tuple[type, ...], /, **settings: Any
+    ) -> MutableMapping[str, object]:
         return _Body(name)
 
-    def __new__(cls, name: str, bases: tuple[type, ...], body: _Body, **settings: Any) -> ProblemType:
+    def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **settings: Any) -> Any:
         namespace = dict(body)
         if not bases:
             return super().__new__(cls, name, bases, namespace, **settings)
-        annotations = dict(namespace.get("__annotations__", {}))
         declared = {k: v for k, v in namespace.items() if isinstance(v, Var | Metric)}
-        for key in declared:
-            annotations.pop(key, None)
-        parameters = [
-            k for k, a in annotations.items() if "ClassVar" not in str(a) and k not in {"cost", "stochastic"}
-        ]
-        _check_names(name, bases, declared, parameters)
-        namespace["__annotations__"] = annotations
+        annotations = {
+            k: a
+            for k, a in namespace.get("__annotations__", {}).items()
+            if k not in declared and k not in SETTINGS
+        }
+        parameters = [k for k, a in annotations.items() if "ClassVar" not in str(a)]
+        inherited: dict[str, Any] = {}
+        for base in reversed(bases):
+            inherited |= _declarations(base)
+        fields = {f for base in bases for f in getattr(base, "__dataclass_fields__", {})}
+        _check_names(name, declared, parameters)
+        _check_overrides(name, namespace, parameters, inherited, fields)
+        _check_settings(name, namespace)
         for parameter in parameters:
             value = namespace.get(parameter, 0)
             value = value.default if isinstance(value, dataclasses.Field) else value
             if isinstance(value, list | dict | set | np.ndarray):
                 raise SpaceError(
-                    f"parameter '{parameter}' of {name} has a mutable default; write "
-                    f"ts.param(factory=lambda: ...)."
+                    f"parameter '{parameter}' of {name} has a mutable default; write ts.param(factory=lambda: ...)."
                 )
-        inherited = [getattr(b, "_declared", {}) for b in reversed(bases)]
-        merged: dict[str, Any] = {}
-        for each in [*inherited, declared]:
-            merged |= each
-        namespace["_declared"] = merged
+        namespace["__annotations__"] = annotations
+        namespace["_declared"] = inherited | declared
         made = super().__new__(cls, name, bases, namespace, **settings)
         return dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)(made)
 
+    if not TYPE_CHECKING:
 
-def _check_names(name: str, bases: tuple[type, ...], declared: Mapping[str, Any], parameters: list[str]) -> None:
-    base = next(b for b in bases if isinstance(b, ProblemType))
-    root = base.__mro__[-2]
+        def __call__(cls, **parameters: Any) -> Any:
+            """Make a problem; raises SpaceError for an unknown or missing parameter."""
+            _check_given(cls, parameters)
+            return super().__call__(**parameters)
+
+
+def _declarations(base: type) -> dict[str, Any]:
+    """Variables and metrics of a base class, which may be a plain mixin."""
+    if isinstance(base, ProblemType):
+        return base._declared
+    bodies = (vars(cls) for cls in reversed(base.__mro__))
+    return {k: v for body in bodies for k, v in body.items() if isinstance(v, Var | Metric)}
+
+
+def _check_names(name: str, declared: Mapping[str, Any], parameters: list[str]) -> None:
+    """Names that Problem, the command line or Python keep for themselves."""
     for key in [*declared, *parameters]:
         if key.startswith("_"):
             raise SpaceError(f"'{key}' of {name} begins with '_'; names of declarations do not.")
         if key in RUN_OPTIONS:
             hint = "simulation_seed" if key == "seed" else f"{key}_"
             raise SpaceError(f"'{key}' of {name} is an option of 'optimize run'; call it '{hint}'.")
-        if hasattr(root, key):
+        if hasattr(Problem, key):
             raise SpaceError(f"'{key}' of {name} is an attribute of Problem; give it another name.")
+
+
+def _check_overrides(
+    name: str, body: Mapping[str, Any], parameters: list[str], inherited: Mapping[str, Any], fields: set[str]
+) -> None:
+    """What a subclass may say again: a variable as a variable, a parameter as an annotated parameter."""
+    for key, value in body.items():
+        before = inherited.get(key)
+        if before is not None and not isinstance(value, Var if isinstance(before, Var) else Metric):
+            if isinstance(before, Metric):
+                raise SpaceError(f"'{key}' of {name} is a metric already; give it another name.")
+            raise SpaceError(f"'{key}' of {name} is a variable already; pin it with problem.fix({key}=...).")
+        if key in fields and key not in parameters:
+            raise SpaceError(
+                f"'{key}' of {name} is a parameter already; write '{key}: TYPE = ...' for another default, "
+                f"or give it another name."
+            )
+    unset = next((key for key in parameters if key in inherited and key not in body), None)
+    if unset is not None:
+        raise SpaceError(f"'{unset}' of {name} is a variable or metric already; give it another name.")
+
+
+def _check_settings(name: str, body: Mapping[str, Any]) -> None:
+    if body.get("cost", "fast") not in COSTS:
+        raise SpaceError(f"cost of {name} must be 'fast' or 'slow', got {body['cost']!r}.")
+    if not isinstance(body.get("stochastic", False), bool):
+        raise SpaceError(f"stochastic of {name} must be True or False, got {body['stochastic']!r}.")
+
+
+def _check_given(cls: type, parameters: Mapping[str, Any]) -> None:
+    """Every given parameter is known and every required one given."""
+    fields = getattr(cls, "__dataclass_fields__", {})
     for key in parameters:
-        if key in declared or key in getattr(base, "_declared", {}):
-            raise SpaceError(f"'{key}' of {name} is a variable or metric already; pin it with problem.fix({key}=...).")
-    fields = getattr(base, "__dataclass_fields__", {})
-    for key, value in declared.items():
-        if key in fields:
-            raise SpaceError(f"'{key}' of {name} is a parameter of {base.__name__} already; give it another name.")
-        before = getattr(base, "_declared", {}).get(key)
-        if before is not None and isinstance(before, Var) != isinstance(value, Var):
-            raise SpaceError(f"'{key}' of {name} is declared twice, as a variable and as a metric.")
+        if key not in fields and "_declared" in vars(cls):
+            if key in vars(cls)["_declared"]:
+                raise SpaceError(
+                    f"'{key}' of {cls.__name__} is no parameter; pin it with problem.fix({key}=...)."
+                )
+            raise SpaceError(f"{cls.__name__} has no parameter '{key}'; {nearest(key, fields)}")
+    for key, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and key not in parameters:
+            raise SpaceError(f"{cls.__name__} needs the parameter '{key}'.")
 
 
 class Problem(metaclass=ProblemType):
@@ -149,15 +211,21 @@ class Problem(metaclass=ProblemType):
         self.prepare()
 
     def prepare(self) -> None:
-        """Check parameters that depend on each other; override it and raise SpaceError."""
+        """Check parameters that depend on each other; override it and raise SpaceError.
+
+        Runs when a problem is made and when it arrives in another process.
+        """
 
     def _check_choices(self) -> None:
         for name in self._parameters:
             choices = self.__dataclass_fields__[name].metadata.get("choices")  # type: ignore[attr-defined]
+            choices = getattr(self, choices) if isinstance(choices, str) else choices
             value = getattr(self, name)
             if choices and value not in choices:
                 shown = ", ".join(map(str, choices))
-                raise SpaceError(f"parameter '{name}' of {type(self).__name__} must be one of {shown}; got {value!r}.")
+                raise SpaceError(
+                    f"parameter '{name}' of {type(self).__name__} must be one of {shown}; got {value!r}."
+                )
 
     # --- what was declared ---------------------------------------------------------------------
     @property
@@ -189,9 +257,16 @@ class Problem(metaclass=ProblemType):
 
         Raises SpaceError for an unknown variable or a value outside its domain.
         """
-        copy = dataclasses.replace(self)  # type: ignore[type-var]
-        object.__setattr__(copy, "_fixed", {**self._pins, **values})
-        _ = copy.space
+        return self._pinned({}, {**self._pins, **values})
+
+    def _pinned(self, parameters: Mapping[str, Any], pins: Mapping[str, Any]) -> Problem:
+        """A copy with other parameters and exactly these pins, read as the variables' values."""
+        copy = dataclasses.replace(self, **parameters)  # type: ignore[type-var]
+        object.__setattr__(copy, "_fixed", dict(pins))
+        if pins:
+            domains = copy.space.domains
+            read = {n: domains[n].decode(d) for n in sorted(pins) if (d := domains[n].pinned) is not None}
+            object.__setattr__(copy, "_fixed", read)
         return copy
 
     def replace(self, **parameters: Any) -> Problem:
@@ -201,9 +276,7 @@ class Problem(metaclass=ProblemType):
             raise SpaceError(
                 f"{type(self).__name__} has no parameter '{unknown}'; {nearest(unknown, self._parameters)}"
             )
-        copy = dataclasses.replace(self, **parameters)  # type: ignore[type-var]
-        object.__setattr__(copy, "_fixed", self._pins)
-        return copy
+        return self._pinned(parameters, self._pins)
 
     # --- the referee -----------------------------------------------------------------------------
     def evaluate(self, x: Batch) -> Mapping[str, Any]:
@@ -211,8 +284,14 @@ class Problem(metaclass=ProblemType):
         raise SpaceError(f"{type(self).__name__} defines no evaluate(self, x).")
 
     def score(self, points: Batch | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Scores:
-        """Metrics of points (a batch, a point, or a list of points), each row checked."""
-        return evaluate(self, self.space.batch(points))
+        """Metrics of points (a batch, a point, or a list of points), each row checked.
+
+        Raises EvaluationError where the only point, or more than half of them, cannot be scored.
+        """
+        scores = evaluate(self, self.space.batch(points))
+        if len(scores) == 1 and scores.errors:
+            raise EvaluationError(scores.errors[0])
+        return scores
 
     def draw(self, rng: np.random.Generator) -> Problem:
         """The problem under one draw of its model errors: each `Device` parameter redrawn."""
@@ -243,7 +322,7 @@ class Problem(metaclass=ProblemType):
 
     # --- identity --------------------------------------------------------------------------------
     def identity(self) -> dict[str, Any]:
-        """What the digest is made of: class, source, parameters, fixed variables, cost models."""
+        """What the digest is made of: class, source, parameters, space, metrics, cost models."""
         from ..costmodels import VERSION
 
         label = type(self).__name__
@@ -252,6 +331,8 @@ class Problem(metaclass=ProblemType):
             "source": source(type(self), Problem),
             "parameters": {n: encode(v, f"parameter '{n}' of {label}") for n, v in self.parameters.items()},
             "fixed": {n: encode(v, f"fixed '{n}'") for n, v in self._pins.items()},
+            "space": self.space.record(),
+            "metrics": {n: encode(m, f"metric '{n}'") for n, m in self.metrics.items()},
             "costmodels": VERSION,
         }
 
@@ -276,6 +357,7 @@ class Problem(metaclass=ProblemType):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.prepare()
 
 
 __all__ = ["Point", "Problem", "param"]

@@ -6,10 +6,12 @@ names through the entry-point group `tradespace.problems`.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -75,39 +77,55 @@ def load(name: str) -> type[Problem]:
     elif not place:
         raise DataError(f"no problem is called '{name}'; {nearest(name, known)} (or give FILE.py:CLASS)")
     else:
-        try:
-            module = importlib.import_module(place)
-        except ImportError as error:
-            raise DataError(f"the module of '{name}' cannot be imported: {error}") from None
+        module = _import(place, name)
     return _find_class(module, label, name)
 
 
+def _import(module: str, name: str) -> ModuleType:
+    """An installed module; DataError where it cannot be imported, with its own line where it raised."""
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        spec = None
+        with suppress(Exception):
+            spec = importlib.util.find_spec(module)
+        where = _line_at_fault(Path(spec.origin), error) if spec and spec.origin else ""
+        raise DataError(
+            f"the module of '{name}' cannot be imported: {type(error).__name__}: {error}{where}"
+        ) from error
+
+
 def module_name(path: Path) -> str:
-    """The name under which a user's file is loaded, the same in every process."""
-    return f"tradespace_file_{path.stem}"
+    """The name under which a user's file is loaded, the same in every process that has the file there."""
+    place = hashlib.sha256(str(path.expanduser().resolve()).encode()).hexdigest()[:8]
+    return f"tradespace_file_{path.stem}_{place}"
 
 
 def load_file(path: Path) -> ModuleType:
-    """A user's problem file as a module; loaded once a process.
+    """A user's problem file as a module; loaded once a process, able to import its neighbours.
 
     Raises DataError where the file is missing or raises, naming the line at fault.
     """
     path = path.expanduser().resolve()
     name = module_name(path)
-    loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__file__ == str(path):
-        return loaded
+    if name in sys.modules:
+        return sys.modules[name]
     if not path.is_file():
         raise DataError(f"there is no file '{path}'; write one with 'optimize new NAME'.")
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise DataError(f"{path.name} raised {type(error).__name__}: {error}{_line_at_fault(path, error)}") from error
+        raise DataError(
+            f"{path.name} raised {type(error).__name__}: {error}{_line_at_fault(path, error)}"
+        ) from error
     return module
 
 
@@ -127,18 +145,21 @@ def _line_at_fault(path: Path, error: BaseException) -> str:
 def _find_class(module: ModuleType, label: str, name: str) -> type[Problem]:
     from .problem import Problem
 
-    classes = {
+    known = {
         n: c
         for n, c in vars(module).items()
-        if inspect.isclass(c) and issubclass(c, Problem) and c is not Problem and c.__module__ == module.__name__
+        if inspect.isclass(c) and issubclass(c, Problem) and c is not Problem
     }
-    if not label:
-        if len(classes) == 1:
-            return next(iter(classes.values()))
-        raise DataError(f"'{name}' defines {len(classes)} problems; name one, as in '{name}:{next(iter(classes), 'CLASS')}'.")
-    if label not in classes:
-        raise DataError(f"'{name}': the module has no problem class '{label}'; {nearest(label, classes)}")
-    return classes[label]
+    own = {n: c for n, c in known.items() if c.__module__ == module.__name__}
+    if label in known:
+        return known[label]
+    if label:
+        raise DataError(f"'{name}': the module has no problem class '{label}'; {nearest(label, known)}")
+    if len(own) == 1:
+        return next(iter(own.values()))
+    raise DataError(
+        f"'{name}' defines {len(own)} problems; name one, as in '{name}:{next(iter(own), 'CLASS')}'."
+    )
 
 
 def problem(name: str, **parameters: object) -> Problem:

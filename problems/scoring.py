@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EvaluationError, TradespaceError, nearest
-from .batch import Batch, take
+from .batch import Batch, Labels, take
 
 if TYPE_CHECKING:
     from .problem import Problem
@@ -45,11 +47,15 @@ class Scores:
 
 def take_scores(scores: Scores, rows: Array | slice) -> Scores:
     """The named rows of some scores."""
+    errors = {}
+    if scores.errors:
+        kept = np.arange(len(scores))[rows].tolist()
+        errors = {place: scores.errors[row] for place, row in enumerate(kept) if row in scores.errors}
     return Scores(
         {n: v[rows] for n, v in scores.metrics.items()},
         {n: v[rows] for n, v in scores.sigma.items()},
         scores.failed[rows],
-        {},
+        errors,
     )
 
 
@@ -57,7 +63,8 @@ def join_scores(parts: list[Scores]) -> Scores:
     """Scores of consecutive batches as one."""
     if len(parts) == 1:
         return parts[0]
-    errors, start = {}, 0
+    errors: dict[int, str] = {}
+    start = 0
     for part in parts:
         errors |= {start + row: text for row, text in part.errors.items()}
         start += len(part)
@@ -74,18 +81,14 @@ def evaluate(problem: Problem, batch: Batch) -> Scores:
     """Score a batch with the problem's referee.
 
     A row with NaN in any metric fails alone; an exception is located by halving and fails its rows.
-    Raises EvaluationError where more than half of the rows fail, a metric is missing or unknown, or
-    has another shape than (rows,).
+    Raises EvaluationError where more than half of several rows fail, a metric is missing or unknown,
+    or has another shape than (rows,).
     """
-    try:
-        scores = _read(problem, problem.evaluate(batch), len(batch))
-    except TradespaceError:
-        raise
-    except Exception as error:
-        if len(batch) == 1:
-            raise _raised(problem, batch, error) from error
-        scores = _halve(problem, batch)
-    if scores.failed.any() and 2 * scores.failed.sum() > len(batch) and len(batch) > 1:
+    if not len(batch):
+        empty = np.empty(0)
+        return Scores({name: empty for name in problem.metrics}, {}, np.empty(0, bool), {})
+    scores = _Halving(problem, len(batch)).score(batch)
+    if len(batch) > 1 and 2 * np.count_nonzero(scores.failed) > len(batch):
         reason = next(iter(scores.errors.values()), "NaN in " + ", ".join(_nan_metrics(scores)))
         share = f"{int(scores.failed.sum())} of {len(batch)} rows"
         raise EvaluationError(f"{type(problem).__name__}.evaluate failed on {share}: {reason}")
@@ -100,10 +103,14 @@ def _read(problem: Problem, returned: Any, rows: int) -> Scores:
     name = f"{type(problem).__name__}.evaluate"
     declared = problem.metrics
     if not isinstance(returned, Mapping):
-        raise EvaluationError(f"{name} must return a mapping from metrics to arrays, got {type(returned).__name__}.")
+        raise EvaluationError(
+            f"{name} must return a mapping from metrics to arrays, got {type(returned).__name__}."
+        )
     for key in returned:
         if key not in declared:
-            raise EvaluationError(f"{name} returned '{key}', which is no declared metric; {nearest(str(key), declared)}")
+            raise EvaluationError(
+                f"{name} returned '{key}', which is no declared metric; {nearest(str(key), declared)}"
+            )
     metrics: dict[str, Array] = {}
     sigma: dict[str, Array] = {}
     failed = np.zeros(rows, bool)
@@ -112,54 +119,75 @@ def _read(problem: Problem, returned: Any, rows: int) -> Scores:
             raise EvaluationError(f"{name} did not return the metric '{key}'.")
         value = returned[key]
         if isinstance(value, Estimate):
-            sigma[key] = np.broadcast_to(np.asarray(value.sigma, float), (rows,))
+            spread = _column(name, f"sigma of '{key}'", value.sigma)
+            if spread.shape not in {(), (1,), (rows,)}:
+                raise EvaluationError(
+                    f"{name} returned sigma of '{key}' with shape {spread.shape}; expected ({rows},)."
+                )
+            sigma[key] = np.broadcast_to(spread, (rows,))
             value = value.value
-        try:
-            column = np.asarray(value, float)
-        except (TypeError, ValueError):
-            raise EvaluationError(f"{name} returned metric '{key}' of {type(value).__name__}; expected numbers.") from None
+        column = _column(name, f"metric '{key}'", value)
         if column.shape != (rows,):
-            raise EvaluationError(f"{name} returned metric '{key}' with shape {column.shape}; expected ({rows},).")
+            raise EvaluationError(
+                f"{name} returned metric '{key}' with shape {column.shape}; expected ({rows},)."
+            )
         metrics[key] = column
         failed |= np.isnan(column)
     return Scores(metrics, sigma, failed, {})
 
 
-def _halve(problem: Problem, batch: Batch) -> Scores:
-    """Score rows whose batch raised: halves until the raising rows stand alone."""
-    limit = len(batch) // 2 + 1
-    raised: list[BaseException] = []
+def _column(name: str, what: str, value: Any) -> Array:
+    """What a referee returned as floats; labels, texts and complex numbers are not numbers."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "biufO" and not isinstance(value, Labels):
+            return array.astype(float, copy=False)
+    except (TypeError, ValueError):
+        pass
+    raise EvaluationError(f"{name} returned {what} of {type(value).__name__}; expected numbers.")
 
-    def part(rows: Batch) -> Scores:
-        if len(raised) >= min(limit, 64) and len(raised) * 2 > limit:
-            raise _raised(problem, rows, raised[0]) from raised[0]
+
+class _Halving:
+    """Scores a batch; where the referee raises, halves it until the raising rows stand alone."""
+
+    def __init__(self, problem: Problem, rows: int) -> None:
+        self.problem, self.rows, self.raised = problem, rows, 0
+
+    def score(self, batch: Batch) -> Scores:
         try:
-            return _read(problem, problem.evaluate(rows), len(rows))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                returned = self.problem.evaluate(batch)
         except TradespaceError:
             raise
         except Exception as error:
-            if len(rows) == 1:
-                raised.append(error)
-                if len(raised) >= 8 and len(raised) * 2 > limit:
-                    raise _raised(problem, rows, error) from error
-                nan = np.full(1, np.nan)
-                sentence = str(_raised(problem, rows, error))
-                return Scores({m: nan for m in problem.metrics}, {}, np.ones(1, bool), {0: sentence})
-            middle = len(rows) // 2
-            return join_scores([part(take(rows, slice(0, middle))), part(take(rows, slice(middle, None)))])
+            if len(batch) == 1:
+                return self._failed(batch, error)
+            middle = len(batch) // 2
+            halves = (slice(0, middle), slice(middle, None))
+            return join_scores([self.score(take(batch, half)) for half in halves])
+        return _read(self.problem, returned, len(batch))
 
-    return part(batch)
+    def _failed(self, batch: Batch, error: Exception) -> Scores:
+        sentence = _sentence(self.problem, batch, error)
+        self.raised += 1
+        if self.rows > 1 and 2 * self.raised > self.rows:
+            share = f"more than half of {self.rows} rows"
+            raise EvaluationError(
+                f"{type(self.problem).__name__}.evaluate failed on {share}: {sentence}"
+            ) from error
+        nan = np.full(1, np.nan)
+        return Scores({m: nan for m in self.problem.metrics}, {}, np.ones(1, bool), {0: sentence})
 
 
-def _raised(problem: Problem, batch: Batch, error: BaseException) -> EvaluationError:
-    point = problem.space.points(take(batch, slice(0, 1)))[0]
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "tradespace" not in f.filename and not f.filename.endswith("scoring.py")]
+def _sentence(problem: Problem, batch: Batch, error: BaseException) -> str:
+    """What was raised, where in the user's code, at which point."""
+    point = problem.space.points(batch)[0]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    referee = inspect.getsourcefile(inspect.unwrap(type(problem).evaluate))
+    own = [f for f in frames if f.filename == referee] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     shown = ", ".join(f"{k}={v!r}"[:60] for k, v in list(point.items())[:8])
-    return EvaluationError(
-        f"{type(problem).__name__}.evaluate raised {type(error).__name__}: {error}{where} (point {shown})"
-    )
+    return f"{type(problem).__name__}.evaluate raised {type(error).__name__}: {error}{where} (point {shown})"
 
 
 def pointwise(function: Callable[[Any, Any], Mapping[str, Any]]) -> Callable[[Any, Batch], dict[str, Any]]:
@@ -169,26 +197,28 @@ def pointwise(function: Callable[[Any, Any], Mapping[str, Any]]) -> Callable[[An
     returns one number (or `Estimate`) a metric.
     """
 
+    @functools.wraps(function)
     def evaluate(self: Any, x: Batch) -> dict[str, Any]:
         rows = [function(self, Row(point)) for point in self.space.points(x)]
         merged: dict[str, Any] = {}
-        for key in rows[0] if rows else ():
+        for key in rows[0]:
             cells = [row[key] for row in rows]
-            if isinstance(cells[0], Estimate):
-                merged[key] = Estimate([c.value for c in cells], [c.sigma for c in cells])
+            if any(isinstance(cell, Estimate) for cell in cells):
+                pairs = [(c.value, c.sigma) if isinstance(c, Estimate) else (c, 0.0) for c in cells]
+                merged[key] = Estimate(*np.array(pairs, float).T)
             else:
                 merged[key] = np.array(cells, float)
         return merged
 
-    evaluate.__doc__ = function.__doc__
     return evaluate
 
 
 class Row:
-    """One point for a `pointwise` referee: variables as attributes."""
+    """One point for a `pointwise` referee: `x.name` and `x["name"]`, as in a batch."""
 
     def __init__(self, point: Mapping[str, Any]) -> None:
         for name, value in point.items():
             setattr(self, name, np.asarray(value) if isinstance(value, list) else value)
 
-
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +17,14 @@ import numpy.typing as npt
 
 from ..errors import SpaceError, nearest
 from .batch import Batch
-from .enumeration import Enumeration, count_points
-from .variables import Domain, Var, label_name
+from .counting import count_points
+from .domain import Domain, label_name
+from .enumeration import Enumeration
+from .goal import Metric
+from .variables import Var
 
 Array = npt.NDArray[Any]
+HASH_CELLS = 1 << 16
 Point = dict[str, Any]
 
 
@@ -42,7 +46,9 @@ class Condition:
 class Space:
     """The resolved variables of a problem, in declaration order."""
 
-    def __init__(self, owner: Any, variables: Mapping[str, Var], pins: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, owner: Any, variables: Mapping[str, Var], pins: Mapping[str, Any] | None = None
+    ) -> None:
         self.domains: dict[str, Domain] = {n: v.resolve(n, owner) for n, v in variables.items()}
         for name, value in (pins or {}).items():
             if name not in self.domains:
@@ -59,11 +65,16 @@ class Space:
     ) -> Iterator[Condition]:
         for parent, wanted in variable.when.items():
             options = list(wanted) if isinstance(wanted, tuple | list | set | frozenset) else [wanted]
+            if not options:
+                raise SpaceError(f"'when' of '{name}' gives no value for '{parent}'.")
             if parent not in self.domains:
-                if not hasattr(owner, parent) or parent in variables:
+                value = getattr(owner, parent, None)
+                if not hasattr(owner, parent) or isinstance(value, Metric) or callable(value):
                     known = [*self.domains, *getattr(owner, "_parameters", ())]
-                    raise SpaceError(f"'when' of '{name}' names '{parent}'; {nearest(parent, known)}")
-                value = getattr(owner, parent)
+                    raise SpaceError(
+                        f"'when' of '{name}' names '{parent}', which is no variable or parameter; "
+                        f"{nearest(parent, known)}"
+                    )
                 if value not in options and label_name(value) not in options:
                     self.never.add(name)
                 continue
@@ -71,14 +82,16 @@ class Space:
             if parent == name:
                 raise SpaceError(f"'when' of '{name}' names itself.")
             if domain.kind in {"float", "permutation"}:
-                raise SpaceError(f"'when' of '{name}' names '{parent}', which is {domain.describe()}; use a Choice.")
+                raise SpaceError(
+                    f"'when' of '{name}' names '{parent}', which is {domain.describe()}; use a Choice."
+                )
             own = self.domains[name].shape
             if domain.shape not in {(), own}:
                 raise SpaceError(
                     f"'when' of '{name}' needs '{parent}' to be a scalar or of shape {own}, got {domain.shape}."
                 )
-            free = Domain(**{**domain.__dict__, "pinned": None, "shape": ()})
-            yield Condition(parent, np.array([free.encode(option) for option in options]))
+            free = replace(domain, pinned=None, shape=())
+            yield Condition(parent, np.unique([free.encode(option) for option in options]))
 
     def _topological(self) -> tuple[str, ...]:
         order: list[str] = []
@@ -108,7 +121,18 @@ class Space:
     @property
     def conditional(self) -> bool:
         """Whether any variable has a `when`."""
-        return bool(self.never) or any(self.conditions.values())
+        return bool(self._conditional)
+
+    def record(self) -> dict[str, Any]:
+        """The space as plain data: what identifies it."""
+        return {
+            name: domain.record()
+            | {
+                "when": [[c.parent, c.allowed.tolist()] for c in self.conditions[name]],
+                "never": name in self.never,
+            }
+            for name, domain in self.domains.items()
+        }
 
     def enumerate(self, rows: int = 16_384) -> Enumeration:
         """Every distinct point once, in chunks of about `rows` rows, as a sequence of batches."""
@@ -116,25 +140,37 @@ class Space:
 
     def active(self, columns: Mapping[str, Array], name: str, rows: int) -> Array:
         """Where `name` is active, shape (rows, *shape)."""
-        shape = (rows, *self.domains[name].shape)
-        mask = np.full(shape, name not in self.never)
-        for condition in self.conditions[name]:
-            parent = condition.parent
-            holds = condition.holds(columns) & self.active(columns, parent, rows)
-            mask &= holds.reshape(rows, *([1] * (len(shape) - 1))) if holds.ndim == 1 else holds
-        return mask
+        return self._mask(columns, name, rows, {})
+
+    def _mask(self, columns: Mapping[str, Array], name: str, rows: int, known: dict[str, Array]) -> Array:
+        """Activity of `name`; `known` keeps that of its ancestors, so that each is computed once."""
+        if name not in known:
+            shape = (rows, *self.domains[name].shape)
+            mask = np.full(shape, name not in self.never)
+            for condition in self.conditions[name]:
+                holds = condition.holds(columns)
+                if condition.parent in self._conditional:
+                    holds = holds & self._mask(columns, condition.parent, rows, known)
+                mask &= holds.reshape(rows, *([1] * (len(shape) - 1))) if holds.ndim == 1 else holds
+            known[name] = mask
+        return known[name]
+
+    @cached_property
+    def _conditional(self) -> tuple[str, ...]:
+        """Variables that may be inactive, parents first."""
+        return tuple(n for n in self.order if n in self.never or self.conditions[n])
 
     def canonical(self, columns: Mapping[str, Array], rows: int) -> Batch:
         """A batch of these columns, inactive entries pinned to the first of their domain."""
-        result = dict(columns)
-        for name in self.order:
-            if name in self.never or self.conditions[name]:
-                domain = self.domains[name]
-                mask = self.active(result, name, rows)
-                if domain.kind == "permutation":
-                    mask = mask[..., None]
-                result[name] = np.where(mask, result[name], domain.first).astype(domain.dtype)
-        return Batch(self, {name: result[name] for name in self.domains}, rows)
+        result = {name: columns[name] for name in self.domains}
+        masks: dict[str, Array] = {}
+        for name in self._conditional:
+            domain = self.domains[name]
+            mask = self._mask(result, name, rows, masks)
+            if domain.item:
+                mask = mask[..., None]
+            result[name] = np.where(mask, result[name], domain.first).astype(domain.dtype, copy=False)
+        return Batch(self, result, rows)
 
     def sample(self, rng: np.random.Generator, rows: int) -> Batch:
         """`rows` independent points."""
@@ -161,7 +197,7 @@ class Space:
         fixed variables may be left out.
         """
         if isinstance(points, Batch):
-            return points
+            return points if points._space is self else self._adopt(points)
         listed: Sequence[Mapping[str, Any]]
         listed = [points] if isinstance(points, Mapping) else list(points)
         for point in listed:
@@ -170,43 +206,52 @@ class Space:
                 raise SpaceError(f"a point has no variable '{unknown}'; {nearest(unknown, self.domains)}")
         columns = {}
         for name, domain in self.domains.items():
-            optional = domain.pinned is not None or name in self.never or self.conditions[name]
-            cells = []
-            for point in listed:
-                if name in point:
-                    cells.append(domain.encode(point[name]))
-                elif optional:
-                    cells.append(domain.first)
-                else:
-                    raise SpaceError(f"a point must give '{name}' ({domain.describe()}); it is missing.")
-            columns[name] = np.array(cells, domain.dtype).reshape(len(listed), *domain.width)
+            if all(name in point for point in listed):
+                columns[name] = domain.column([point[name] for point in listed])
+            elif domain.pinned is not None or name in self._conditional:
+                given = [domain.encode(point[name]) if name in point else domain.first for point in listed]
+                columns[name] = np.array(given, domain.dtype)
+            else:
+                raise SpaceError(f"a point must give '{name}' ({domain.describe()}); it is missing.")
         return self.canonical(columns, len(listed))
+
+    def _adopt(self, batch: Batch) -> Batch:
+        """A batch of another space as one of this space; raises SpaceError where it does not lie in it."""
+        columns = {n: c for n, c in batch._columns.items() if n in self.domains}
+        if [*columns] != [*self.domains] or len(columns) != len(batch._columns):
+            raise SpaceError(
+                f"the batch has the variables {', '.join(batch._columns)}, not {', '.join(self.domains)}."
+            )
+        for name, domain in self.domains.items():
+            other = batch._space.domains[name]
+            if (other.kind, other.labels) != (domain.kind, domain.labels):
+                columns[name] = domain.column(other.decode_rows(columns[name]))
+        return self.restore(columns, len(batch))
 
     def points(self, batch: Batch) -> list[Point]:
         """The rows of a batch as mappings from names to Python values (labels, numbers, lists)."""
-        columns = {name: np.asarray(batch._columns[name]) for name in self.domains}
-        return [
-            {name: self.domains[name].decode(column[row]) for name, column in columns.items()}
-            for row in range(len(batch))
-        ]
+        columns = [domain.decode_rows(batch._columns[name]) for name, domain in self.domains.items()]
+        if not columns:
+            return [{} for _ in range(len(batch))]
+        return [dict(zip(self.domains, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def contains(self, batch: Batch) -> Array:
         """Which rows lie in the space, shape (rows,)."""
         inside = np.ones(len(batch), bool)
         for name, domain in self.domains.items():
-            inside &= domain.contains(np.asarray(batch._columns[name]))
+            inside &= domain.contains(batch._columns[name])
         return inside
 
     def storage(self, batch: Batch) -> dict[str, Array]:
         """The columns of a batch in the smallest types that hold them: what a run records."""
-        return {n: np.asarray(batch._columns[n]).astype(d.storage) for n, d in self.domains.items()}
+        return {n: batch._columns[n].astype(d.storage) for n, d in self.domains.items()}
 
-    def restore(self, columns: Mapping[str, Array]) -> Batch:
-        """The batch that `storage` wrote.
+    def restore(self, columns: Mapping[str, Array], rows: int | None = None) -> Batch:
+        """The batch that `storage` wrote. rows: needed only where there are no variables.
 
         Raises SpaceError where a column is missing, has another shape or holds a foreign value.
         """
-        rows = len(next(iter(columns.values()))) if columns else 0
+        rows = len(next(iter(columns.values()), ())) if rows is None else rows
         wide = {}
         for name, domain in self.domains.items():
             if name not in columns or columns[name].shape != (rows, *domain.width):
@@ -215,26 +260,40 @@ class Space:
         batch = Batch(self, wide, rows)
         if not self.contains(batch).all():
             raise SpaceError("the recorded rows hold values outside the space.")
-        return batch
+        return self.canonical(wide, rows)
 
     @cached_property
-    def _weights(self) -> dict[str, Array]:
-        rng = np.random.default_rng(0x7A5E)
-        return {
-            name: rng.integers(1, 2**63, size=max(1, math.prod(domain.width)), dtype=np.uint64) | np.uint64(1)
-            for name, domain in self.domains.items()
-        }
+    def _weights(self) -> Array:
+        """An odd random number a cell, (cells, 1), the same in every process."""
+        cells = sum(domain.cells for domain in self.domains.values())
+        mixed = np.arange(1, cells + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        return (mixed ^ (mixed >> np.uint64(31)) | np.uint64(1))[:, None]
 
     def hashes(self, batch: Batch) -> Array:
         """A 64-bit hash of each canonical row, shape (rows,), the same in every process."""
         total = np.zeros(len(batch), np.uint64)
-        for name, weight in self._weights.items():
-            column = np.asarray(batch._columns[name])
-            bits = (column + 0.0).view(np.uint64) if column.dtype.kind == "f" else column.astype(np.uint64)
-            bits = bits.reshape(len(batch), -1)
-            mixed = (bits ^ (bits >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
-            mixed ^= mixed >> np.uint64(29)
-            total += (mixed * weight).sum(axis=1, dtype=np.uint64)
+        block = max(1, HASH_CELLS // max(1, len(self._weights)))
+        for start in range(0, len(batch), block):
+            total[start : start + block] = self._hash_block(batch, slice(start, start + block))
         total ^= total >> np.uint64(32)
         total *= np.uint64(0xD6E8FEB86659FD93)
         return total ^ (total >> np.uint64(29))
+
+    def _hash_block(self, batch: Batch, rows: slice) -> Array:
+        """Sum over the cells of mixed value times weight, modulo 2^64, shape (rows,)."""
+        bits = np.empty((len(self._weights), len(range(*rows.indices(len(batch))))), np.uint64)
+        start = 0
+        for name, domain in self.domains.items():
+            column = batch._columns[name][rows]
+            if domain.dtype.kind == "f":
+                column = (column + 0.0).view(np.uint64)
+            stop = start + domain.cells
+            bits[start:stop] = column.reshape(-1, domain.cells).T
+            start = stop
+        bits ^= bits >> np.uint64(31)
+        bits *= np.uint64(0x9E3779B97F4A7C15)
+        bits ^= bits >> np.uint64(29)
+        bits *= self._weights
+        return np.asarray(bits.sum(axis=0))

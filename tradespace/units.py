@@ -62,7 +62,7 @@ def parse(text: str, unit: str) -> float:
     match = _NUMBER.match(text)
     if not match:
         raise GoalError(f"'{text}' is not a number with a unit; write for example '1.5{unit}' or '1.5'.")
-    suffix = match[2].replace("µ", "u").replace("μ", "u")
+    suffix = match[2].replace("µ", "u").replace("μ", "u").replace("²", "2")
     table = scales(unit)
     if suffix not in table:
         expected = f"the unit of '{text}' must fit '{unit}'" if unit else f"'{text}' must be a bare number"

@@ -44,7 +44,10 @@ class MemoryPlan(Problem):
         sizes, times = self.tables()
         kept = np.where(x.keep, sizes, 0.0)
         before = np.cumsum(kept, axis=1) - kept
-        return {"recompute_time": np.where(x.keep, 0.0, times).sum(axis=1), "peak": (before + sizes).max(axis=1)}
+        return {
+            "recompute_time": np.where(x.keep, 0.0, times).sum(axis=1),
+            "peak": (before + sizes).max(axis=1),
+        }
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
         """One binary an operator; the peak is an epigraph over the moments."""
@@ -57,7 +60,9 @@ class MemoryPlan(Problem):
         model.peak = pyo.Var(bounds=(0, None))
         model.moment = pyo.Constraint(
             steps,
-            rule=lambda m, i: m.peak >= float(sizes[i]) + pyo.quicksum(float(sizes[j]) * m.keep[j] for j in range(i)),
+            rule=lambda m, i: (
+                m.peak >= float(sizes[i]) + pyo.quicksum(float(sizes[j]) * m.keep[j] for j in range(i))
+            ),
         )
 
         def encode(point: Mapping[str, Any]) -> None:
