@@ -97,8 +97,8 @@ class Labels(np.ndarray[Any, np.dtype[Any]]):
 # What may be done to labels without taking them for numbers.
 _STRUCTURAL = {
     np.shape, np.ndim, np.size, np.reshape, np.ravel, np.transpose, np.moveaxis, np.swapaxes, np.squeeze,
-    np.expand_dims, np.broadcast_to, np.take, np.take_along_axis, np.repeat, np.tile, np.copy, np.flip, np.roll,
-    np.array_repr, np.array_str, np.array2string, np.shares_memory, np.may_share_memory,
+    np.expand_dims, np.broadcast_to, np.take, np.take_along_axis, np.repeat, np.tile, np.copy, np.flip,
+    np.roll, np.array_repr, np.array_str, np.array2string, np.shares_memory, np.may_share_memory,
 }  # fmt: skip
 
 

@@ -112,8 +112,8 @@ def _kinds(space: Space, name: str, held: dict[str, Held], entry: int | None) ->
     domain: Domain = space.domains[name]
     conditions = [c for cs in space.conditions.values() for c in cs if c.parent == name]
     if domain.pinned is not None:
-        value = domain.entry(entry or 0).pinned
-        return Counter({frozenset(c for c in conditions if value in c.allowed): 1})
+        fixed = domain.entry(entry or 0).first
+        return Counter({frozenset(c for c in conditions if fixed in c.allowed): 1})
     if domain.options is None:
         return None
     kinds: Counter[Held] = Counter()

@@ -144,11 +144,11 @@ class Domain:
                 values = np.exp((1 - unit) * np.log(self.lo) + unit * np.log(self.hi))
             else:
                 values = (1 - unit) * self.lo + unit * self.hi
-            return np.clip(values, self.lo, self.hi)
+            return np.asarray(np.clip(values, self.lo, self.hi))
         if self.log:
             lo, hi = np.log(self.lo - 0.5), np.log(self.hi + 0.5)
             whole = np.rint(np.exp(lo + unit * (hi - lo))).astype(np.int64)
-            return np.clip(whole, int(self.lo), int(self.hi))
+            return np.asarray(np.clip(whole, int(self.lo), int(self.hi)))
         count = self.count or 1
         return self.at(np.minimum((unit * count).astype(np.int64), count - 1))
 
@@ -271,12 +271,11 @@ class Domain:
 
     def decode_rows(self, column: Array) -> list[Any]:
         """The rows of a column as user values."""
-        if self.kind != "labels":
-            listed: list[Any] = column.tolist()
-            return listed
-        named = np.empty(len(self.labels), object)
-        named[:] = self.labels
-        listed = named[column].tolist()
+        if self.kind == "labels":
+            named = np.empty(len(self.labels), object)
+            named[:] = self.labels
+            column = named[column]
+        listed: list[Any] = column.tolist()
         return listed
 
     # --- words ----------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Parameter:
     unit: str
     help: str
     default: Any
-    choices: tuple[Any, ...] | None
+    choices: tuple[Any, ...] | str | None
     required: bool
 
     @property
@@ -50,18 +50,19 @@ class Parameter:
         try:
             return from_text(self.annotation, text, self.unit)
         except (ValueError, GoalError) as error:
-            raise SpaceError(f"{self.flag} must be {describe(self.annotation, self.unit)}, got '{text}'. {error}") from None
+            wanted = describe(self.annotation, self.unit)
+            raise SpaceError(f"{self.flag} must be {wanted}, got '{text}'. {error}") from None
 
 
 def declared(problem: type[Problem]) -> dict[str, Parameter]:
     """The parameters of a problem class by name, in order."""
     hints = typing.get_type_hints(problem)
     found = {}
-    for field in dataclasses.fields(problem):  # type: ignore[arg-type]
+    for field in dataclasses.fields(problem):
         missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         default = field.default
-        if default is dataclasses.MISSING and not missing:
-            default = field.default_factory()  # type: ignore[misc]
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
         found[field.name] = Parameter(
             field.name,
             hints.get(field.name, str),
@@ -111,7 +112,8 @@ def describe(annotation: Any, unit: str = "") -> str:
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return "one of " + ", ".join(member.name for member in annotation)
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
-    word = words.get(annotation, f"a {getattr(annotation, '__name__', annotation)}, which can be set from Python only")
+    named = getattr(annotation, "__name__", annotation)
+    word = words.get(annotation, f"a {named}, which can be set from Python only")
     return word + (f" in {unit}, with or without a prefix" if unit and annotation in {int, float} else "")
 
 
@@ -163,7 +165,7 @@ def to_plain(value: Any) -> Any:
 
     Raises SpaceError for a value of a type that the command line does not understand.
     """
-    if value is None or isinstance(value, bool | int | float | str) and not isinstance(value, enum.Enum):
+    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, enum.Enum)):
         return value
     if isinstance(value, enum.Enum):
         return value.name

@@ -116,7 +116,8 @@ class ProblemType(type):
             value = value.default if isinstance(value, dataclasses.Field) else value
             if isinstance(value, list | dict | set | np.ndarray):
                 raise SpaceError(
-                    f"parameter '{parameter}' of {name} has a mutable default; write ts.param(factory=lambda: ...)."
+                    f"parameter '{parameter}' of {name} has a mutable default; "
+                    "write ts.param(factory=lambda: ...)."
                 )
         namespace["__annotations__"] = annotations
         namespace["_declared"] = inherited | declared
@@ -218,7 +219,7 @@ class Problem(metaclass=ProblemType):
 
     def _check_choices(self) -> None:
         for name in self._parameters:
-            choices = self.__dataclass_fields__[name].metadata.get("choices")  # type: ignore[attr-defined]
+            choices = self.__dataclass_fields__[name].metadata.get("choices")
             choices = getattr(self, choices) if isinstance(choices, str) else choices
             value = getattr(self, name)
             if choices and value not in choices:
@@ -230,7 +231,7 @@ class Problem(metaclass=ProblemType):
     # --- what was declared ---------------------------------------------------------------------
     @property
     def _parameters(self) -> tuple[str, ...]:
-        return tuple(f.name for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return tuple(f.name for f in dataclasses.fields(self))
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -250,7 +251,8 @@ class Problem(metaclass=ProblemType):
 
     @property
     def _pins(self) -> dict[str, Any]:
-        return self.__dict__.get("_fixed", {})
+        pins: dict[str, Any] = self.__dict__.get("_fixed", {})
+        return pins
 
     def fix(self, **values: Any) -> Problem:
         """The same problem with some variables pinned; they stay in the point.
@@ -261,7 +263,7 @@ class Problem(metaclass=ProblemType):
 
     def _pinned(self, parameters: Mapping[str, Any], pins: Mapping[str, Any]) -> Problem:
         """A copy with other parameters and exactly these pins, read as the variables' values."""
-        copy = dataclasses.replace(self, **parameters)  # type: ignore[type-var]
+        copy = dataclasses.replace(self, **parameters)
         object.__setattr__(copy, "_fixed", dict(pins))
         if pins:
             domains = copy.space.domains

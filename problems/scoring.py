@@ -86,7 +86,7 @@ def evaluate(problem: Problem, batch: Batch) -> Scores:
     """
     if not len(batch):
         empty = np.empty(0)
-        return Scores({name: empty for name in problem.metrics}, {}, np.empty(0, bool), {})
+        return Scores(dict.fromkeys(problem.metrics, empty), {}, np.empty(0, bool), {})
     scores = _Halving(problem, len(batch)).score(batch)
     if len(batch) > 1 and 2 * np.count_nonzero(scores.failed) > len(batch):
         reason = next(iter(scores.errors.values()), "NaN in " + ", ".join(_nan_metrics(scores)))
@@ -176,7 +176,7 @@ class _Halving:
                 f"{type(self.problem).__name__}.evaluate failed on {share}: {sentence}"
             ) from error
         nan = np.full(1, np.nan)
-        return Scores({m: nan for m in self.problem.metrics}, {}, np.ones(1, bool), {0: sentence})
+        return Scores(dict.fromkeys(self.problem.metrics, nan), {}, np.ones(1, bool), {0: sentence})
 
 
 def _sentence(problem: Problem, batch: Batch, error: BaseException) -> str:

@@ -88,7 +88,8 @@ class Space:
             own = self.domains[name].shape
             if domain.shape not in {(), own}:
                 raise SpaceError(
-                    f"'when' of '{name}' needs '{parent}' to be a scalar or of shape {own}, got {domain.shape}."
+                    f"'when' of '{name}' needs '{parent}' to be a scalar or of shape {own}, "
+                    f"got {domain.shape}."
                 )
             free = replace(domain, pinned=None, shape=())
             yield Condition(parent, np.unique([free.encode(option) for option in options]))

@@ -58,6 +58,8 @@ def nearest(name: str, options: Iterable[str]) -> str:
     """
     known = sorted(options)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    folded = {option.casefold(): option for option in known}
+    close = close or [folded[c] for c in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)]
     if close:
         return f"did you mean '{close[0]}'?"
     return "choose one of: " + ", ".join(known) if known else "there is none"
