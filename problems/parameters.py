@@ -45,6 +45,13 @@ class Parameter:
         """Whether it can be given as text."""
         return understood(self.annotation)
 
+    @property
+    def takes(self) -> str:
+        """What it takes, in words."""
+        if self.choices:
+            return "one of " + ", ".join(map(str, self.choices))
+        return describe(self.annotation, self.unit)
+
     def read(self, text: str) -> Any:
         """The value that a text stands for. Raises SpaceError with the remedy."""
         try:
@@ -114,7 +121,7 @@ def describe(annotation: Any, unit: str = "") -> str:
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
     named = getattr(annotation, "__name__", annotation)
     word = words.get(annotation, f"a {named}, which can be set from Python only")
-    return word + (f" in {unit}, with or without a prefix" if unit and annotation in {int, float} else "")
+    return word + (f" in {unit}" if unit not in {"", "1"} and annotation in {int, float} else "")
 
 
 def from_text(annotation: Any, text: str, unit: str = "") -> Any:

@@ -134,7 +134,12 @@ class Archive:
         """The archive as arrays, for a long sweep's checkpoint."""
         self.merge()
         counts = np.array([self.rows, self.feasible, self.failed, self.least_violation_id])
-        return {"ids": self.ids, "costs": self.costs, "counts": counts, "least": np.array(self.least_violation)}
+        return {
+            "ids": self.ids,
+            "costs": self.costs,
+            "counts": counts,
+            "least": np.array(self.least_violation),
+        }
 
     def restore(self, state: dict[str, Array]) -> None:
         """Continue from what `state` gave."""

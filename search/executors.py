@@ -84,9 +84,9 @@ class Evaluator:
             self._pool = ProcessPoolExecutor(self.workers, context, _start_worker, arguments)
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if self._own and self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=kind is None, cancel_futures=True)
 
     def score(self, batch: Batch) -> Scores:
         """Scores of a batch, shard by shard."""

@@ -1,10 +1,10 @@
 """The folder of a run: what was asked, every scored row, the result. Writes are atomic.
 
-    runs/<problem>/<time>-<id>/
-        run.json         problem, parameters, goal, solver, budget, seed, versions
-        rows/000000.npz  scored rows in columns, written every 65,536 rows, 32 MiB or 2 s
-        sweep.npz        cursor and front of a long enumeration
-        result.json      the answer; front.csv, figures
+runs/<problem>/<time>-<id>/
+    run.json         problem, parameters, goal, solver, budget, seed, versions
+    rows/000000.npz  scored rows in columns, written every 65,536 rows, 32 MiB or 2 s
+    sweep.npz        cursor and front of a long enumeration
+    result.json      the answer; front.csv, figures
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class RunFolder:
             with np.load(self.path / name, allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise DataError(f"'{self.path / name}' is damaged ({error}); delete it to go on without it.") from None
+            raise DataError(
+                f"'{self.path / name}' is damaged ({error}); delete it to go on without it."
+            ) from None
 
     def chunks(self) -> list[str]:
         """Names of the recorded chunks, in order."""
@@ -147,7 +149,9 @@ class Recorder:
 def unwritable(path: Path, error: OSError) -> DataError:
     """The sentence for a folder that cannot be written."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    remedy = "free some space, then 'optimize resume' the run" if full else "choose another folder with --runs"
+    remedy = (
+        "free some space, then 'optimize resume' the run" if full else "choose another folder with --runs"
+    )
     return DataError(f"cannot write '{path}': {error.strerror or error}; {remedy}.")
 
 
@@ -168,7 +172,9 @@ def find_run(name: str, runs: Path) -> RunFolder:
     if len(matches) == 1:
         return RunFolder(matches[0])
     if matches:
-        raise DataError(f"{len(matches)} runs are called '{name}'; give the whole path, as in '{matches[0]}'.")
+        raise DataError(
+            f"{len(matches)} runs are called '{name}'; give the whole path, as in '{matches[0]}'."
+        )
     latest = f"; the newest is '{found[-1].name.rpartition('-')[2]}'" if found else ""
     raise DataError(f"'{runs}' holds no run '{name}'{latest}.")
 

@@ -111,7 +111,12 @@ class Result:
             "why": self.why,
             "best": None
             if self.best is None
-            else {"point": self.best, "metrics": self.metrics, "sigma": self.sigma, "feasible": self.feasible},
+            else {
+                "point": self.best,
+                "metrics": self.metrics,
+                "sigma": self.sigma,
+                "feasible": self.feasible,
+            },
             "front": self.front_rows(JSON_FRONT),
             "front_size": self.front_size,
             "certificate": self.certificate.record(),
@@ -151,11 +156,26 @@ class Result:
             certificate = dict(data["certificate"])
             certificate["assumptions"] = tuple(certificate["assumptions"])
             return cls(
-                data["problem"], data["parameters"], data["goal"], data["solver"], data["why"], best["point"],
-                best["metrics"], best["sigma"], best["feasible"], Certificate(**certificate), data["stop_reason"],
-                data["evaluations"], data["seconds"], data["provenance"], columns, data["start"],
-                tuple(data["notes"]), Path(data["run_dir"]) if data["run_dir"] else None, data["evaluated_here"],
-            )  # fmt: skip
+                data["problem"],
+                data["parameters"],
+                data["goal"],
+                data["solver"],
+                data["why"],
+                best["point"],
+                best["metrics"],
+                best["sigma"],
+                best["feasible"],
+                Certificate(**certificate),
+                data["stop_reason"],
+                data["evaluations"],
+                data["seconds"],
+                data["provenance"],
+                columns,
+                data["start"],
+                tuple(data["notes"]),
+                Path(data["run_dir"]) if data["run_dir"] else None,
+                data["evaluated_here"],
+            )
         except (KeyError, TypeError) as error:
             raise DataError(f"'{path}' is no saved result: {error} is missing or wrong.") from None
 

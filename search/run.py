@@ -44,13 +44,14 @@ def solve(
     pick: str | None = None,
     keep_all: bool = False,
     observer: Observer | None = None,
+    why: str | None = None,
 ) -> Result:
     """Search a problem and return the answer with its certificate.
 
     solver: a name (`optimize list --solvers`) or "auto". goal: what is wanted, where it differs from
     the metrics' defaults. budget: evaluations, seconds, gap. runs: a folder under which the run is
     recorded, so that it can be resumed. start: a point to begin from and to compare with, or the
-    folder of a run. pick: which member of the front is `best` (a metric or a row).
+    folder of a run. pick: which member of the front is `best` (a metric or a row). why: the reason to record for the solver.
     Raises a TradespaceError that names the cause and the remedy.
 
     >>> import tradespace as ts
@@ -60,13 +61,15 @@ def solve(
     """
     budget, goal = budget or Budget(), goal or Goal()
     resolved = goal.resolve(problem)
-    chosen, why = select(solver, problem, resolved, budget)
+    chosen, reason = select(solver, problem, resolved, budget)
+    why = why or reason
     folder = None
     first = start_batch(problem, start)
     if runs is not None:
         folder = RunFolder.create(Path(runs), problem_name(problem), now())
         folder.write_json(
-            "run.json", run_record(problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all)
+            "run.json",
+            run_record(problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all),
         )
     with Evaluator(problem, workers, executor) as evaluator:
         session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
@@ -104,7 +107,9 @@ def resume(
         return conduct(session, chosen, record["why"], record["pick"])
 
 
-def regoal(run: RunFolder | str | Path, goal: Goal, *, problem: Problem | None = None, pick: str | None = None) -> Result:
+def regoal(
+    run: RunFolder | str | Path, goal: Goal, *, problem: Problem | None = None, pick: str | None = None
+) -> Result:
     """Answer another goal from the rows a run recorded, without evaluating.
 
     Raises DataError where the run kept only a front and a sample (a long enumeration).
@@ -114,7 +119,9 @@ def regoal(run: RunFolder | str | Path, goal: Goal, *, problem: Problem | None =
     problem = problem or recorded_problem(record)
     check_unchanged(problem, record)
     if (folder.path / "sweep.npz").is_file():
-        raise DataError(f"run {folder.id} kept only its front and a sample; run it again with --keep-all to regoal it.")
+        raise DataError(
+            f"run {folder.id} kept only its front and a sample; run it again with --keep-all to regoal it."
+        )
     resolved = goal.resolve(problem)
     with Evaluator(problem) as evaluator:
         session = Session(problem, resolved, Budget(), record["seed"], evaluator, folder)
@@ -130,7 +137,9 @@ def regoal(run: RunFolder | str | Path, goal: Goal, *, problem: Problem | None =
         if whole
         else Certificate.none(f"the best of {rows} recorded rows; other points were not scored")
     )
-    return finish(session, certificate, "answered from recorded rows", record["solver"], "recorded rows", pick)
+    return finish(
+        session, certificate, "answered from recorded rows", record["solver"], "recorded rows", pick
+    )
 
 
 # --- the parts ---------------------------------------------------------------------------------------
@@ -147,7 +156,10 @@ def conduct(session: Session, solver: Solver, why: str, pick: str | None) -> Res
             certificate, reason = ask_tell(session, solver)
     except OutOfTime:
         done = f" after {session.cursor:,} of {session.cursor_end:,} chunks" if session.cursor_end else ""
-        certificate, reason = Certificate.none("stopped before the end"), f"{session.budget.seconds:g} s spent{done}"
+        certificate, reason = (
+            Certificate.none("stopped before the end"),
+            f"{session.budget.seconds:g} s spent{done}",
+        )
     except KeyboardInterrupt:
         certificate, reason = Certificate.none("interrupted before the end"), "interrupted"
     except BaseException:
@@ -268,7 +280,9 @@ def run_record(
 def recorded_problem(record: Mapping[str, Any]) -> Problem:
     """The problem of a run. Raises DataError where it can be made from Python only."""
     if record["parameters"] is None:
-        raise DataError("the run's problem has parameters that can be set from Python only; use ts.resume(run, problem=...).")
+        raise DataError(
+            "the run's problem has parameters that can be set from Python only; use ts.resume(run, problem=...)."
+        )
     return rebuild(load(record["problem"]), record["parameters"], record["fixed"])
 
 
@@ -289,7 +303,9 @@ def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:
     if before["fixed"] != after["fixed"]:
         changes.append("the fixed variables")
     raise DataError(
-        "the problem of this run has changed since: " + ", ".join(changes or ["its identity"]) + "; its rows no "
+        "the problem of this run has changed since: "
+        + ", ".join(changes or ["its identity"])
+        + "; its rows no "
         "longer hold. Start a new run, or restore what changed."
     )
 
@@ -330,5 +346,3 @@ def problem_name(problem: Problem) -> str:
 def now() -> str:
     """The time as the name of a run."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
-
-

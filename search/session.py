@@ -159,7 +159,9 @@ class Session:
             self._scaled = True
             self.goal = self.archive.goal = self.goal.scaled_by(scores.metrics)
         self.evaluations += len(ids)
-        self.archive.add(ids, self.goal.costs(scores.metrics), self.goal.violation(scores.metrics), scores.failed)
+        self.archive.add(
+            ids, self.goal.costs(scores.metrics), self.goal.violation(scores.metrics), scores.failed
+        )
 
     def sweep(self, chunks: Chunks) -> None:
         """Score a whole enumeration; above 10^6 rows only front, counts, cursor and a sample stay."""
@@ -302,7 +304,9 @@ def ask_tell(session: Session, solver: AskTell) -> tuple[Certificate, str]:
     while True:
         left, seconds = session.evaluations_left, session.seconds_left
         if left is not None and left <= 0:
-            return Certificate.none("sampling gives no bound"), f"{session.budget.evaluations:,} evaluations spent"
+            return Certificate.none(
+                "sampling gives no bound"
+            ), f"{session.budget.evaluations:,} evaluations spent"
         if seconds is not None and seconds <= 0:
             return Certificate.none("sampling gives no bound"), f"{session.budget.seconds:g} s spent"
         if solver.done:

@@ -32,7 +32,9 @@ class Table:
 
     def append(self, batch: Batch, scores: Scores) -> Array:
         """Add scored points; returns their row numbers."""
-        fresh: dict[str, Array] = {f"x.{n}": np.asarray(batch._columns[n]) for n in self.problem.space.domains}
+        fresh: dict[str, Array] = {
+            f"x.{n}": np.asarray(batch._columns[n]) for n in self.problem.space.domains
+        }
         fresh |= {f"m.{n}": v for n, v in scores.metrics.items()}
         fresh |= {f"s.{n}": v for n, v in scores.sigma.items()}
         fresh["failed"] = scores.failed
@@ -58,7 +60,9 @@ class Table:
     def batch(self, rows: Any) -> Batch:
         """The points of some rows."""
         space = self.problem.space
-        columns = {n: self._columns[f"x.{n}"][: self.rows][rows].astype(d.dtype) for n, d in space.domains.items()}
+        columns = {
+            n: self._columns[f"x.{n}"][: self.rows][rows].astype(d.dtype) for n, d in space.domains.items()
+        }
         return Batch(space, columns, len(next(iter(columns.values()))))
 
     def scores(self, rows: Any) -> Scores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from .. import units
 from ..errors import SpaceError
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
@@ -23,9 +24,9 @@ class Exhaustive(OneShot):
         if size is None:
             return "the space is not finite"
         if budget.evaluations is not None and size > budget.evaluations:
-            return f"{size:,} points exceed the budget of {budget.evaluations:,} evaluations"
+            return f"{units.count(size)} points exceed the budget of {budget.evaluations:,} evaluations"
         if size >= 2**63:
-            return f"{size:.3g} points cannot be enumerated"
+            return f"{units.count(size)} points cannot be enumerated"
         try:
             problem.space.enumerate(CHUNK)
         except SpaceError as error:

@@ -100,3 +100,12 @@ def show(value: float | None, unit: str = "", digits: int = 4) -> str:
     if "e" in number and 1e-4 <= size / factor < 1e9:
         number = f"{value / factor:.0f}"
     return f"{number} {name}".rstrip()
+
+
+def count(number: int) -> str:
+    """A whole number for people: digits in groups, or its order of magnitude.
+
+    >>> count(2560), count(3**576)
+    ('2,560', 'about 10^274')
+    """
+    return f"{number:,}" if number < 10**15 else f"about 10^{len(str(number)) - 1}"

@@ -1,0 +1,5 @@
+"""The `optimize` command: everything that prints stands in this folder."""
+
+from .app import main
+
+__all__ = ["main"]

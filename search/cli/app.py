@@ -1,0 +1,299 @@
+"""The commands of `optimize` and their options; the work is imported when a command runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ...errors import TradespaceError
+
+RUNS = Path(os.environ.get("TRADESPACE_RUNS", "runs"))
+DEFAULT_SECONDS, DEFAULT_EVALUATIONS = 60.0, 10_000
+
+app = typer.Typer(
+    name="optimize",
+    help="Search problems over shared cost models: one referee, many solvers, certificates.\n\n"
+    "Start with:  optimize list  ·  optimize show matmul-tile  ·  optimize run matmul-tile",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of all runs.")]
+ProblemName = Annotated[
+    str, typer.Argument(metavar="PROBLEM", help="A name of 'optimize list', or FILE.py:CLASS.")
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id (7f3a), its folder, or 'last'.")]
+Minimize = Annotated[
+    list[str] | None,
+    typer.Option("--minimize", metavar="METRIC", help="Replace the objectives; may be repeated."),
+]
+Maximize = Annotated[
+    list[str] | None,
+    typer.Option("--maximize", metavar="METRIC", help="Replace the objectives; may be repeated."),
+]
+LimitText = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit", metavar="'METRIC<=VALUE'", help="Set a limit, such as 'peak<=24GiB'; may be repeated."
+    ),
+]
+NoLimit = Annotated[
+    list[str] | None, typer.Option("--no-limit", metavar="METRIC", help="Drop a default limit.")
+]
+Pick = Annotated[
+    str | None, typer.Option("--pick", metavar="METRIC|ROW", help="Which member of the front is the answer.")
+]
+Evals = Annotated[
+    int | None,
+    typer.Option(
+        "--evals",
+        metavar="N",
+        help=f"Rows to score [default: {DEFAULT_EVALUATIONS:,} where a solver samples, unless --seconds is given].",
+    ),
+]
+Seconds = Annotated[
+    float | None,
+    typer.Option(
+        "--seconds",
+        metavar="S",
+        help=f"Wall time at most [default: {DEFAULT_SECONDS:.0f}, unless --evals is given].",
+    ),
+]
+Gap = Annotated[
+    float | None,
+    typer.Option(
+        "--gap", metavar="G", help="Relative gap that counts as proven; 0.01 is one percent [default: 1e-6]."
+    ),
+]
+Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes that evaluate rows.")]
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        from ... import __version__
+
+        typer.echo(f"tradespace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command("list")
+def list_command(
+    solvers: Annotated[bool, typer.Option("--solvers", help="List the solvers instead.")] = False,
+    json: Json = False,
+) -> None:
+    """List the problems that ship or are installed (or the solvers)."""
+    from .listing import list_problems, list_solvers
+
+    (list_solvers if solvers else list_problems)(json)
+
+
+@app.command(context_settings=EXTRA)
+def show(context: typer.Context, problem: ProblemName, json: Json = False) -> None:
+    """Show a problem: parameters, variables, metrics, goal, views, size."""
+    from .listing import show_problem
+
+    show_problem(problem, context.args, json)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the problem, such as my-cache.")],
+    folder: Annotated[Path, typer.Option("--folder", help="Where to write the file.")] = Path(),
+    json: Json = False,
+) -> None:
+    """Write a runnable 30-line problem file to start from."""
+    from .authoring import write_new
+
+    write_new(name, folder, json)
+
+
+@app.command(context_settings=EXTRA)
+def check(
+    context: typer.Context,
+    problem: ProblemName,
+    points: Annotated[int, typer.Option("--points", min=2, help="Random points to try.")] = 100,
+    json: Json = False,
+) -> None:
+    """Check a problem: pure, vectorised, views that agree with the referee."""
+    from .authoring import check_problem
+
+    check_problem(problem, context.args, points, json)
+
+
+@app.command(context_settings=EXTRA, add_help_option=False)
+def run(
+    context: typer.Context,
+    problem: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROBLEM",
+            help="A name of 'optimize list', or FILE.py:CLASS; its parameters follow, as in --model gpt2-xl.",
+        ),
+    ] = None,
+    evals: Evals = None,
+    seconds: Seconds = None,
+    gap: Gap = None,
+    solver: Annotated[
+        str, typer.Option("--solver", help="A name of 'optimize list --solvers'; auto says why it chose.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the search.")] = 0,
+    workers: Workers = 1,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    limit: LimitText = None,
+    no_limit: NoLimit = None,
+    fix: Annotated[
+        list[str] | None, typer.Option("--fix", metavar="NAME=VALUE", help="Pin a variable; may be repeated.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="FILE|RUN",
+            help="Your present configuration: scored, begun from, compared with.",
+        ),
+    ] = None,
+    pick: Pick = None,
+    runs: RunsFolder = RUNS,
+    keep_all: Annotated[
+        bool, typer.Option("--keep-all", help="Record every row of an enumeration above 10^6.")
+    ] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry", help="Print size, speed, solver and expected time; do not search.")
+    ] = False,
+    json: Json = False,
+    help: Annotated[
+        bool, typer.Option("--help", "-h", help="This text, and with a PROBLEM its parameters.")
+    ] = False,
+) -> None:
+    """Search a problem and print the answer with its certificate.
+
+    Example: optimize run adacc --model gpt2-xl --batch 16 --device a100-sxm-80gb --memory 40GiB
+    """
+    if help or problem is None:
+        from .listing import run_help
+
+        run_help(context.get_help(), problem)
+        raise typer.Exit(0 if help else 2)
+    from .running import Wish, run_problem
+
+    wish = Wish(minimize, maximize, limit, no_limit)
+    raise typer.Exit(
+        run_problem(
+            problem,
+            context.args,
+            wish,
+            evals=evals,
+            seconds=seconds,
+            gap=gap,
+            solver=solver,
+            seed=seed,
+            workers=workers,
+            fix=fix or [],
+            start=start,
+            pick=pick,
+            runs=runs,
+            keep_all=keep_all,
+            dry=dry,
+            json=json,
+        )
+    )
+
+
+@app.command()
+def resume(
+    run: RunName = "last",
+    evals: Evals = None,
+    seconds: Seconds = None,
+    gap: Gap = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=1, help="Processes that evaluate rows.")
+    ] = None,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Continue a run from its recorded rows; with a larger budget also a finished one."""
+    from .running import resume_run
+
+    raise typer.Exit(resume_run(run, runs, evals, seconds, gap, workers, json))
+
+
+@app.command()
+def regoal(
+    run: RunName,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    limit: LimitText = None,
+    no_limit: NoLimit = None,
+    pick: Pick = None,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Answer another goal from the rows a run recorded, without evaluating."""
+    from .running import Wish, regoal_run
+
+    raise typer.Exit(regoal_run(run, runs, Wish(minimize, maximize, limit, no_limit), pick, json))
+
+
+@app.command()
+def export(
+    run: RunName,
+    out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .json, or .npz.")],
+    rows: Annotated[bool, typer.Option("--rows", help="Every recorded row instead of the front.")] = False,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Write the front of a run (or all its rows) to a file."""
+    from .exporting import export_run
+
+    export_run(run, runs, out, rows, json)
+
+
+@app.command()
+def devices(
+    name: Annotated[str | None, typer.Argument(help="A device, to show each of its numbers.")] = None,
+    json: Json = False,
+) -> None:
+    """List the devices, or show each number of one with unit, source and kind."""
+    from .listing import list_devices, show_device
+
+    if name is None:
+        list_devices(json)
+    else:
+        show_device(name, json)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; errors become one sentence and exit code 2."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return app(args=arguments, standalone_mode=True)
+    except TradespaceError as error:
+        from .console import fail
+
+        fail(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

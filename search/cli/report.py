@@ -1,0 +1,174 @@
+"""A result for people: answer, metrics with limits and slack, certificate, what to type next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import units
+from ...errors import TradespaceError
+from ...problems.goal import ResolvedGoal
+from ...problems.problem import Problem
+from ..plots import save_figures
+from ..result import Result
+from .console import console, fail, rows, table
+
+FRONT_ROWS = 10
+POINT_ENTRIES = 16
+
+
+def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
+    """Print a result; an infeasible one as an error with the remedy."""
+    out = console()
+    if not result.feasible:
+        _print_infeasible(result, problem, goal)
+    if result.best is not None:
+        out.print()
+        out.print(_metrics(result, problem, goal))
+        if result.front_size > 1:
+            out.print(_front(result, problem, goal))
+        _print_point(result, problem)
+    out.print(f"[dim]certificate[/] {_certificate(result)}")
+    out.print(
+        f"[dim]stopped[/]     {result.stop_reason}; {result.evaluations:,} rows in {result.seconds:.2f} s"
+    )
+    for sentence in result.notes:
+        out.print(f"[dim]note[/]        {sentence}", markup=True)
+    if result.run_dir is not None:
+        pictures = save_figures(result, problem, goal, result.run_dir / "figures")
+        out.print(f"[dim]stored in[/]   {result.run_dir}")
+        if pictures:
+            out.print(f"[dim]pictures[/]    {', '.join(p.name for p in pictures)} in {pictures[0].parent}")
+        out.print(f"[dim]next[/]        {_next(result)}")
+
+
+def _next(result: Result) -> str:
+    run = Path(str(result.run_dir)).name.rpartition("-")[2]
+    steps = [f"optimize export {run} --out front.csv"]
+    if result.certificate.kind != "proven":
+        steps.insert(0, f"optimize resume {run} --seconds 300")
+    steps.append(f"optimize regoal {run} --limit ...")
+    return " · ".join(steps)
+
+
+def _certificate(result: Result) -> str:
+    certificate = result.certificate
+    colour = {"proven": "green", "bound": "yellow", "none": "dim"}[certificate.kind]
+    gap = (
+        f", gap {certificate.gap:.2g}" if certificate.kind == "bound" and certificate.gap is not None else ""
+    )
+    words = f"[{colour}]{certificate.kind}{gap}[/]: {certificate.statement}"
+    return words + ("; assumes " + "; ".join(certificate.assumptions) if certificate.assumptions else "")
+
+
+def _metrics(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
+    limits = {v.metric: v for v in goal.limits}
+    wanted = {o.metric: "minimised" if o.direction == "min" else "maximised" for o in goal.objectives}
+    cells = []
+    for name, metric in problem.metrics.items():
+        value = result.metrics[name]
+        shown = units.show(value, metric.unit)
+        if result.sigma.get(name):
+            shown += f" ± {100 * result.sigma[name]:.2g} %"
+        limit = limits.get(name)
+        bound = f"{limit.sense} {units.show(limit.bound, limit.unit, 5)}" if limit else ""
+        slack = ""
+        if limit and np.isfinite(limit.bound):
+            spare = limit.sign * (limit.bound - value)
+            word = "slack" if spare >= 0 else "[red]over by[/]"
+            slack = f"{word} {units.show(abs(spare), limit.unit, 3)}"
+        cells.append(
+            (name.replace("_", " "), shown, wanted.get(name, ""), bound, slack, _against_start(result, name))
+        )
+    heads = ["metric", "value", "", "limit", ""] + (["than your start"] if result.start else [])
+    made = table("", *heads, right=("value",))
+    for cell in cells:
+        made.add_row(*cell[: len(heads)])
+    return made
+
+
+def _against_start(result: Result, name: str) -> str:
+    if not result.start or not result.start.get(name):
+        return ""
+    change = result.metrics[name] / result.start[name] - 1
+    return f"{abs(change):.1%} {'more' if change > 0 else 'less'}" if abs(change) >= 5e-4 else "the same"
+
+
+def _front(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
+    first = goal.objectives[0]
+    order = np.argsort(first.sign * result.front_columns[first.metric], kind="stable")
+    shown = order[np.unique(np.linspace(0, len(order) - 1, FRONT_ROWS).astype(int))]
+    scalar = [n for n, d in problem.space.domains.items() if not d.width and d.pinned is None][:6]
+    names = [o.metric for o in goal.objectives]
+    cells = [
+        (
+            str(row),
+            *(units.show(float(result.front_columns[n][row]), problem.metrics[n].unit) for n in names),
+            *(_plain(result.front_columns[n][row]) for n in scalar),
+        )
+        for row in shown
+    ]
+    title = (
+        f"front: {result.front_size} points, {len(shown)} shown"
+        if len(shown) < result.front_size
+        else f"front: {result.front_size} points"
+    )
+    return rows(table(title, "row", *(n.replace("_", " ") for n in names), *scalar, right=("row",)), cells)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _print_point(result: Result, problem: Problem) -> None:
+    out = console()
+    summary = getattr(problem, "summary", None)
+    if callable(summary):
+        listed = summary(problem.space.points(problem.space.batch(result.best or {}))[0])
+        if listed:
+            heads = list(listed[0])
+            out.print(
+                rows(table("plan", *heads), [tuple(_cell(row.get(h, "")) for h in heads) for row in listed])
+            )
+    cells = []
+    for name, value in (result.best or {}).items():
+        cells.append((name, describe_value(value, problem.space.domains[name].kind)))
+    out.print(rows(table("answer", "variable", "value"), cells))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def describe_value(value: Any, kind: str) -> str:
+    """A variable's value in one line: long vectors as counts, or as smallest, mean and largest."""
+    if not isinstance(value, list):
+        return _cell(value)
+    flat = np.array(value, dtype=object).ravel().tolist()
+    most = 4 * POINT_ENTRIES
+    if kind == "bool" and len(flat) <= most:
+        return "".join("01"[bool(v)] for v in flat)
+    if len(flat) <= POINT_ENTRIES or kind == "permutation":
+        return " ".join(_cell(v) for v in flat[:most]) + (" ..." if len(flat) > most else "")
+    if kind in {"labels", "bool"}:
+        return " · ".join(f"{label} {count}" for label, count in Counter(map(str, flat)).most_common())
+    numbers = np.array(flat, float)
+    return f"{len(flat)} entries, {numbers.min():g} to {numbers.max():g}, mean {numbers.mean():.4g}"
+
+
+def _print_infeasible(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
+    try:
+        own = problem.explain_infeasible(goal)
+    except TradespaceError:
+        own = ""
+    if own:
+        fail(own)
+    elif result.certificate.infeasible:
+        fail(result.certificate.statement)
+    else:
+        least = f"; the least violating of {result.evaluations:,} rows is shown" if result.best else ""
+        limits = ", ".join(f"'{v}'" for v in goal.limits)
+        fail(f"no feasible point was found under {limits}{least}. Give more --evals, or relax a limit.")

@@ -1,0 +1,214 @@
+"""`optimize run`, `resume` and `regoal`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ... import units
+from ...problems.goal import Goal, ResolvedGoal
+from ...problems.parameters import declared
+from ...problems.problem import Problem
+from ...problems.scoring import evaluate
+from ...solvers.base import Budget, OneShot
+from ...solvers.portfolio import select
+from ..folder import find_run
+from ..result import Result
+from ..run import problem_name, recorded_problem, regoal, resume, solve
+from .app import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
+from .arguments import make_problem, read_fixes
+from .console import console, print_json
+from .listing import shown
+from .progress import Watcher
+from .report import print_result
+
+PROBE_ROWS = 1_024
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Goal options as the command line gives them."""
+
+    minimize: list[str] | None
+    maximize: list[str] | None
+    limit: list[str] | None
+    no_limit: list[str] | None
+
+    @property
+    def goal(self) -> Goal:
+        """The goal they state."""
+        return Goal(
+            tuple(self.minimize or ()),
+            tuple(self.maximize or ()),
+            tuple(self.limit or ()),
+            tuple(self.no_limit or ()),
+        )
+
+
+def cli_budget(evals: int | None, seconds: float | None, gap: float | None) -> Budget:
+    """The budget asked for; a minute where nothing is."""
+    limit = DEFAULT_SECONDS if evals is None and seconds is None else seconds
+    return Budget(evaluations=evals, seconds=limit, gap=gap)
+
+
+def run_problem(
+    name: str,
+    arguments: list[str],
+    wish: Wish,
+    *,
+    evals: int | None,
+    seconds: float | None,
+    gap: float | None,
+    solver: str,
+    seed: int,
+    workers: int,
+    fix: list[str],
+    start: str | None,
+    pick: str | None,
+    runs: Path,
+    keep_all: bool,
+    dry: bool,
+    json: bool,
+) -> int:
+    """Search a problem; the exit code."""
+    problem = make_problem(name, arguments)
+    if fix:
+        problem = problem.fix(**read_fixes(fix))
+    goal = wish.goal
+    resolved = goal.resolve(problem)
+    budget = cli_budget(evals, seconds, gap)
+    chosen, why = select(solver, problem, resolved, budget)
+    if evals is None and seconds is None and not isinstance(chosen, OneShot):
+        budget = replace(budget, evaluations=DEFAULT_EVALUATIONS)
+    if dry:
+        _dry(problem, resolved, chosen.name, why, budget, workers, json)
+        return 0
+    out = console(stderr=True)
+    if not json:
+        _headline(problem, resolved, chosen.name, why if solver == "auto" else "asked for", solver)
+    with Watcher(out, resolved, enabled=not json) as watcher:
+        result = solve(
+            problem,
+            chosen.name,
+            goal,
+            budget,
+            seed=seed,
+            workers=workers,
+            runs=runs,
+            start=_start(start, runs),
+            pick=pick,
+            keep_all=keep_all,
+            observer=watcher,
+            why=why,
+        )
+    return _finish(result, problem, resolved, json)
+
+
+def _start(start: str | None, runs: Path) -> str | Path | None:
+    if start is None or Path(start).exists():
+        return start
+    return find_run(start, runs).path
+
+
+def _headline(problem: Problem, goal: ResolvedGoal, solver: str, why: str, asked: str) -> None:
+    out = console()
+    described = getattr(problem, "headline", None)
+    words = described() if callable(described) else ""
+    if not words:
+        values = [f"{n} {shown(v, declared(type(problem))[n].unit)}" for n, v in problem.parameters.items()]
+        words = ", ".join(values[:8])
+    out.print(f"[bold]{problem_name(problem)}[/] · {words}" if words else f"[bold]{problem_name(problem)}[/]")
+    out.print(f"[dim]goal[/]        {goal.describe()}")
+    out.print(f"[dim]solver[/]      {solver} ({'auto: ' if asked == 'auto' else ''}{why})")
+
+
+def _finish(result: Result, problem: Problem, goal: ResolvedGoal, json: bool) -> int:
+    if json:
+        print_json(result.record())
+    else:
+        print_result(result, problem, goal)
+    return 0 if result.feasible else 1
+
+
+def _dry(
+    problem: Problem, goal: ResolvedGoal, solver: str, why: str, budget: Budget, workers: int, json: bool
+) -> None:
+    """Size, speed and expected time, from one small batch."""
+    batch = problem.space.sample(np.random.default_rng(0), PROBE_ROWS if problem.cost == "fast" else 1)
+    evaluate(problem, batch)
+    began = time.perf_counter()
+    evaluate(problem, batch)
+    rate = len(batch) / max(time.perf_counter() - began, 1e-9)
+    size = problem.space.size
+    rows_needed = size if solver == "exhaustive" else budget.evaluations
+    expected = rows_needed / rate / workers if rows_needed else None
+    if budget.seconds is not None:
+        expected = min(expected, budget.seconds) if expected is not None else budget.seconds
+    data = {
+        "problem": problem_name(problem),
+        "size": size,
+        "scalars": problem.space.scalars,
+        "goal": goal.describe(),
+        "solver": solver,
+        "why": why,
+        "rows_per_second": rate,
+        "rows": rows_needed,
+        "expected_seconds": expected,
+    }
+    if json:
+        print_json(data)
+        return
+    out = console()
+    points = "no end of points" if size is None else f"{units.count(size)} points"
+    out.print(f"[dim]goal[/]        {goal.describe()}")
+    out.print(f"[dim]space[/]       {points}, {problem.space.scalars} scalar decisions")
+    out.print(f"[dim]solver[/]      {solver} ({why})")
+    out.print(f"[dim]referee[/]     {rate:,.0f} rows/s on one core")
+    done = f"{rows_needed:,} rows" if rows_needed else "until proven"
+    out.print(
+        f"[dim]expected[/]    {done}, at most {expected:.3g} s"
+        if expected is not None
+        else f"[dim]expected[/]    {done}"
+    )
+
+
+def resume_run(
+    name: str,
+    runs: Path,
+    evals: int | None,
+    seconds: float | None,
+    gap: float | None,
+    workers: int | None,
+    json: bool,
+) -> int:
+    """Continue a run; the exit code."""
+    folder = find_run(name, runs)
+    record = folder.read_json("run.json")
+    problem = recorded_problem(record)
+    budget = None
+    if evals is not None or seconds is not None or gap is not None:
+        before = Budget(**record["budget"])
+        budget = Budget(
+            evals if evals is not None else (before.evaluations if seconds is None else None),
+            seconds if seconds is not None else (before.seconds if evals is None else None),
+            gap if gap is not None else before.gap,
+        )
+    goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()}).resolve(problem)
+    if not json:
+        _headline(problem, goal, record["solver"], f"resumes {folder.id}", "")
+    with Watcher(console(stderr=True), goal, enabled=not json) as watcher:
+        result = resume(folder, problem=problem, budget=budget, workers=workers, observer=watcher)
+    return _finish(result, problem, goal, json)
+
+
+def regoal_run(name: str, runs: Path, wish: Wish, pick: str | None, json: bool) -> int:
+    """Answer another goal from recorded rows; the exit code."""
+    folder = find_run(name, runs)
+    problem = recorded_problem(folder.read_json("run.json"))
+    goal = wish.goal.resolve(problem)
+    if not json:
+        _headline(problem, goal, "recorded rows", f"of run {folder.id}, nothing is evaluated", "")
+    return _finish(regoal(folder, wish.goal, problem=problem, pick=pick), problem, goal, json)
