@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ... import units
 from ..goal import Limit, ResolvedGoal
-from .counts import PlanCounts
+from .counts import IN_BULK, PlanCounts
 
 if TYPE_CHECKING:
     from .adacc import Adacc
@@ -29,55 +29,48 @@ def least(counts: PlanCounts, metric: str, limits: Mapping[str, float]) -> dict[
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    step, bulk, last = counts.step, counts.bulk, counts.last
-    ends = len(last) * counts.tail
-    width = len(bulk) + ends + 3  # counts, tail plans, peak, two exposed transfers
+    step, columns = counts.step, counts.columns
+    width = len(columns) + 3  # counts, peak, two exposed transfers
     size, unit = float(step.keep_everything), step.base_seconds
     peak, exposed = width - 3, [width - 2, width - 1]
-
-    def row(bulk_costs: Array, last_costs: Array, until: int, scale: float) -> Array:
-        values = np.zeros(width)
-        values[: len(bulk)] = bulk_costs / scale
-        values[len(bulk) : len(bulk) + until * len(last)] = np.tile(last_costs, until) / scale
-        return values
-
     rows, lows, highs = [], [], []
 
-    def add(values: Array, low: float, high: float) -> None:
+    def total(cost: str, scale: float, until: int = counts.tail, first: int = IN_BULK) -> Array:
+        """A cost over the places from `first` to before `until`, divided by `scale`."""
+        inside = [getattr(v, cost) / scale if first <= v.place < until else 0.0 for v in columns]
+        return np.array([*inside, 0.0, 0.0, 0.0])
+
+    def add(values: Array, low: float, high: float, also: int | None = None) -> None:
+        """A row; `also`: a column that it must not exceed."""
+        if also is not None:
+            values[also] -= 1.0
         rows.append(values)
         lows.append(low)
         highs.append(high)
 
-    ones = np.ones(len(bulk)), np.zeros(len(last))
-    add(row(*ones, counts.tail, 1.0), counts.bulk_layers, counts.bulk_layers)
+    for place, part in counts.plans:
+        own = [float((v.place, v.part) == (place, part)) for v in columns]
+        blocks = counts.blocks_at(place)
+        add(np.array([*own, 0.0, 0.0, 0.0]), blocks, blocks)
+    anchors, fixed_bytes = step.block.anchors, step.static + step.embedding
     for k in range(counts.tail):
-        one = np.zeros(width)
-        start = len(bulk) + k * len(last)
-        one[start : start + len(last)] = 1.0
-        add(one, 1.0, 1.0)
-        moment = row(bulk.stored, last.stored, k + 1, size)
-        moment[start : start + len(last)] += last.workspace / size
-        moment[peak] = -1.0
-        add(moment, -np.inf, -(step.static + step.embedding + step.block.gradients) / size)
-    moment = row(bulk.stored, last.stored, counts.tail, size)
-    moment[peak] = -1.0
-    add(moment, -np.inf, -(step.static + step.embedding + step.head) / size)
+        held = total("stored", size, k + 1) + total("workspace", size, k + 1, k)
+        always = fixed_bytes + (counts.bulk_layers + k + 1) * anchors + step.block.gradients
+        add(held, -np.inf, -always / size, peak)
+    add(total("stored", size), -np.inf, -(fixed_bytes + step.layers * anchors + step.head) / size, peak)
     for column, window in zip(exposed, step.windows, strict=True):
-        hiding = row(bulk.transfer, last.transfer, counts.tail, unit)
-        hiding[column] = -1.0
-        add(hiding, -np.inf, window / unit)
-    time = row(bulk.seconds, last.seconds, counts.tail, unit)
+        add(total("transfer", unit), -np.inf, window / unit, column)
+    time = total("seconds", unit)
     time[exposed] = 1.0
     alone = np.zeros(width)
     alone[peak] = 1.0
-    error = row(bulk.error, last.error, counts.tail, step.layers)
-    cost = {"step_time": time, "peak": alone, "error": error}
+    cost = {"step_time": time, "peak": alone, "error": total("error", step.layers)}
     scale = {"step_time": unit, "peak": size, "error": 1.0}
     fixed = {"step_time": 1.0, "peak": 0.0, "error": 0.0}
     for name, bound in limits.items():
         add(cost[name], -np.inf, bound / scale[name] - fixed[name])
-    whole = np.concatenate([np.ones(len(bulk) + ends), np.zeros(3)])
-    top = np.concatenate([np.full(len(bulk), counts.bulk_layers), np.ones(ends), np.full(3, np.inf)])
+    whole = np.concatenate([np.ones(len(columns)), np.zeros(3)])
+    top = np.array([*(v.upper for v in columns), np.inf, np.inf, np.inf])
     found = milp(
         cost[metric] + 1e-9 * (time + alone),
         constraints=LinearConstraint(np.array(rows), lows, highs),
@@ -93,7 +86,7 @@ def least(counts: PlanCounts, metric: str, limits: Mapping[str, float]) -> dict[
 def explain(problem: Adacc, goal: ResolvedGoal) -> str:
     """A sentence on the limits that cannot be met, each alone or all together; else an empty one."""
     step = problem.step
-    counts = PlanCounts.of(step)
+    counts = PlanCounts(step)
     limits = {limit.metric: limit for limit in goal.limits if limit.sense == "<="}
     bounds = {name: limit.bound for name, limit in limits.items()}
     where = f"adacc ({problem.shape.name}, {problem.device.name})"

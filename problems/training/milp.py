@@ -1,6 +1,6 @@
-"""Two mixed-integer views of the same plan: by counts of block plans, and tensor by tensor.
+"""Two mixed-integer views of the same plan: by counts of plans, and tensor by tensor.
 
-`count_view` is what solvers get: a few hundred integers whatever the number of blocks, exact (see
+`count_view` is what solvers get: some sixty integers whatever the number of blocks, exact (see
 `counts`). `flat_view` is the textbook formulation, one binary a tensor, block and label; the tests use
 it as an oracle. Byte and second rows are divided by their scale, so that tolerances mean something.
 """
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyomo.environ as pyo
 
 from ..views import MilpView
-from .counts import PlanCounts
+from .counts import IN_BULK, PlanCounts
 from .step import Step
 
 Array = npt.NDArray[Any]
@@ -25,58 +25,60 @@ every metric may only be minimised or limited from above."""
 
 
 def count_view(step: Step) -> MilpView:
-    """Counts of the bulk's plans, one plan for each block of the tail."""
-    counts = PlanCounts.of(step)
-    bulk, last, tail = counts.bulk, counts.last, range(counts.tail)
+    """For each part of a block: how many blocks of the bulk follow each plan, and which the last do."""
+    counts = PlanCounts(step)
+    columns = counts.columns
     model = pyo.ConcreteModel()
-    model.count = pyo.Var(range(len(bulk)), domain=pyo.NonNegativeIntegers, bounds=(0, counts.bulk_layers))
-    model.last = pyo.Var(tail, range(len(last)), domain=pyo.Binary)
-    model.bulk_layers = pyo.Constraint(
-        expr=pyo.quicksum(model.count[p] for p in model.count) == counts.bulk_layers
-    )
-    model.one_plan = pyo.Constraint(
-        tail, rule=lambda m, k: pyo.quicksum(m.last[k, q] for q in range(len(last))) == 1
+    model.uses = pyo.Var(
+        range(len(columns)), domain=pyo.NonNegativeIntegers, bounds=lambda _, i: (0, columns[i].upper)
     )
 
-    def total(bulk_costs: Array, last_costs: Array, until: int = counts.tail, scale: float = 1.0) -> Any:
-        """Sum of a cost over the bulk and the first `until` blocks of the tail, divided by `scale`."""
-        terms = [float(c / scale) * model.count[p] for p, c in enumerate(bulk_costs) if c]
-        terms += [
-            float(c / scale) * model.last[k, q] for k in range(until) for q, c in enumerate(last_costs) if c
+    def total(cost: str, scale: float = 1.0, until: int = counts.tail, first: int = IN_BULK) -> Any:
+        """Sum of a cost over the places from `first` to before `until`, divided by `scale`."""
+        terms = [
+            getattr(column, cost) / scale * model.uses[i]
+            for i, column in enumerate(columns)
+            if first <= column.place < until and getattr(column, cost)
         ]
         return pyo.quicksum(terms) if terms else pyo.Expression(expr=0.0)
 
-    size = float(step.keep_everything)
+    model.every_block = pyo.Constraint(
+        sorted(counts.plans),
+        rule=lambda m, place, part: (
+            pyo.quicksum(m.uses[i] for i, v in enumerate(columns) if (v.place, v.part) == (place, part))
+            == counts.blocks_at(place)
+        ),
+    )
+    size, anchors = float(step.keep_everything), step.block.anchors
     fixed = step.static + step.embedding
     model.peak = pyo.Var(bounds=(0, None))
     model.moments = pyo.ConstraintList()
-    for k in tail:
-        own = pyo.quicksum(float(w / size) * model.last[k, q] for q, w in enumerate(last.workspace) if w)
-        before = total(bulk.stored, last.stored, k + 1, size)
-        model.moments.add(model.peak >= before + own + (fixed + step.block.gradients) / size)
-    model.moments.add(model.peak >= total(bulk.stored, last.stored, scale=size) + (fixed + step.head) / size)
-    exposed = _exposed(model, step, total(bulk.transfer, last.transfer, scale=step.base_seconds))
+    for k in range(counts.tail):
+        held = total("stored", size, k + 1) + total("workspace", size, k + 1, k)
+        always = fixed + (counts.bulk_layers + k + 1) * anchors + step.block.gradients
+        model.moments.add(model.peak >= held + always / size)
+    model.moments.add(
+        model.peak >= total("stored", size) + (fixed + step.layers * anchors + step.head) / size
+    )
+    exposed = _exposed(model, step, total("transfer", step.base_seconds))
 
     def encode(point: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        given = _positions(step, point)
-        number, ends = counts.stand_in(given)
-        for p in model.count:
-            model.count[p] = int(number[p])
-        for k, q in model.last:
-            model.last[k, q] = int(ends[k] == q)
-        chosen = counts.choice(number, ends)
+        given = counts.positions(point)
+        values = counts.values(given)
+        for i in model.uses:
+            model.uses[i] = int(values[i])
+        chosen = counts.choice(values)
         _set_epigraphs(model, step, chosen)
         return None if np.array_equal(chosen, given) else {"action": counts.labels(chosen)}
 
     def decode() -> dict[str, Any]:
-        number = [round(pyo.value(model.count[p])) for p in model.count]
-        ends = [max(range(len(last)), key=lambda q: pyo.value(model.last[k, q])) for k in tail]
-        return {"action": counts.labels(counts.choice(number, ends))}
+        values = [round(pyo.value(model.uses[i])) for i in model.uses]
+        return {"action": counts.labels(counts.choice(values))}
 
     metrics = {
-        "step_time": step.base_seconds + total(bulk.seconds, last.seconds) + exposed,
+        "step_time": step.base_seconds + total("seconds") + exposed,
         "peak": size * model.peak,
-        "error": total(bulk.error, last.error, scale=step.layers),
+        "error": total("error", step.layers),
     }
     return MilpView(model, metrics, decode, encode, upper=UPPER)
 
@@ -130,7 +132,7 @@ def flat_view(step: Step) -> MilpView:
     exposed = _exposed(model, step, pyo.quicksum(total(table.transfer, l, step.base_seconds) for l in layers))
 
     def encode(point: Mapping[str, Any]) -> None:
-        chosen = _positions(step, point)
+        chosen = PlanCounts(step).positions(point)
         again = block.recomputed(chosen == table.dropped)
         for l in layers:
             for t in tensors:
@@ -175,9 +177,3 @@ def _set_epigraphs(model: Any, step: Step, chosen: Array) -> None:
         moved = step.table.transfer[tensor, chosen].sum()
         for i, window in enumerate(step.windows):
             model.exposed[i] = max(0.0, float(moved - window) / step.base_seconds)
-
-
-def _positions(step: Step, point: Mapping[str, Any]) -> Array:
-    """A point's labels as positions, (layers, tensors)."""
-    position = {label: j for j, label in enumerate(step.table.labels)}
-    return np.array([[position[label] for label in row] for row in point["action"]])

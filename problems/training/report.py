@@ -73,12 +73,13 @@ def _seconds(problem: Adacc, choice: Array) -> Array:
     """Seconds each tensor's choice costs in each block, (layers, tensors); the sum is the overhead."""
     step = problem.step
     planner, saved = Planner(step.block, step.table), len(step.block.saved)
+    whole = planner.whole
     empty = np.zeros_like(choice)
     costs = np.zeros(choice.shape)
-    before = planner.price(empty).seconds
+    before = planner.price(empty, whole).seconds
     for i in reversed(range(saved)):
         empty[:, i] = choice[:, i]
-        after = planner.price(empty).seconds
+        after = planner.price(empty, whole).seconds
         costs[:, i] = after - before
         before = after
     return costs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_a_plan_at_40_percent_is_within_its_limits_and_its_gap(layers: int, atte
 @pytest.mark.parametrize("attention", ["fused", "unfused"])
 def test_more_memory_never_makes_a_slower_plan(attention: str) -> None:
     times = [solved(12, attention, share)[1].metrics["step_time"] for share in (0.2, 0.3, 0.4, 0.6, 0.8, 1.1)]
-    assert all(later <= earlier * (1 + 1e-9) for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later <= earlier * (1 + 1e-9) for earlier, later in pairwise(times))
     assert times[-1] == pytest.approx(Adacc(layers=12, attention=attention).step.base_seconds)
 
 
@@ -170,7 +171,7 @@ def test_an_unreachable_limit_is_explained_with_the_least_peak_and_its_price() -
     step = problem.step
     least = step.static + step.embedding + step.layers * step.block.anchors + step.head
     assert "peak <= 20 GiB leaves no feasible plan for adacc (gpt2-xl, a100-sxm-80gb)." in text
-    assert f"least reachable peak is {ts.problem and least / ts.GiB:.3g} GiB, at" in text
+    assert f"least reachable peak is {least / ts.GiB:.3g} GiB, at" in text
     assert "more step time" in text
     tried = text.split("--limit '")[1].split("'")[0]
     assert problem.explain_infeasible(ts.Goal(limits=(tried,)).resolve(problem)) == ""

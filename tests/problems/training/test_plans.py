@@ -9,9 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tradespace.hardware import device
+from tradespace.problems.training.actions import table
 from tradespace.problems.training.adacc import Adacc
 from tradespace.problems.training.counts import PlanCounts, tail_length
 from tradespace.problems.training.milp import count_view, flat_view
+from tradespace.problems.training.operators import Operators
 from tradespace.problems.training.plans import BULK, LAST, TAIL, Planner
 from tradespace.problems.training.step import Step
 from tradespace.solvers.linear import Constraint, compile_model, minimize
@@ -39,12 +42,12 @@ def test_block_plans_are_the_pareto_front_of_brute_force(names: tuple[str, ...],
         pytest.skip("one criterion is enough for the larger enumeration")
     step = Adacc(**SMALL, **changes).step
     planner = Planner(step.block, step.table)
-    everything = planner.scaled(planner.price(all_choices(step)).costs(names), names)
+    everything = planner.scaled(planner.price(all_choices(step), planner.whole).costs(names), names)
     distinct = np.unique(everything, axis=0)
     from moocore import is_nondominated
 
     expected = {tuple(r) for r in distinct[is_nondominated(distinct)]}
-    found = planner.scaled(planner.pareto(names).costs(names), names)
+    found = planner.scaled(planner.pareto(planner.whole, names).costs(names), names)
     assert {tuple(r) for r in found} == expected
     assert len(found) == len(expected)
 
@@ -110,6 +113,49 @@ def test_counts_equal_flat_on_several_blocks(changes: dict, layers: int) -> None
     assert counted == pytest.approx(best_time(step, flat_view(step), memory, 0.005), rel=1e-7)
 
 
+def shared() -> Step:
+    """A step whose query, key and value come from one product that is not saved: one part of three."""
+    step = Adacc(**SMALL, layers=3, vocabulary=50).step
+    by_name = {t.name: t for t in step.block.tensors}
+    qkv = by_name["qkv"]
+    thirds = [
+        replace(
+            qkv, name=name, elements=qkv.elements // 3, width=qkv.width // 3, size=qkv.size // 3,
+            seconds=qkv.seconds / 20, parents=("product",),
+        )
+        for name in ("query", "key", "value")
+    ]  # fmt: skip
+    made = []
+    for tensor in step.block.tensors:
+        if tensor.name == "qkv":
+            made += [replace(tensor, name="product", role="transient"), *thirds]
+        elif "qkv" in tensor.parents:
+            made.append(replace(tensor, parents=("query", "key", "value")))
+        else:
+            made.append(tensor)
+    block = replace(step.block, tensors=tuple(made))
+    return replace(step, block=block, table=table(block, Operators(device("a100-sxm-80gb"), "bf16"), False))
+
+
+def test_tensors_that_share_a_transient_form_one_part() -> None:
+    step = shared()
+    planner = Planner(step.block, step.table)
+    names = [[step.block.saved[i].name for i in part] for part in planner.parts]
+    assert ["query", "key", "value"] in names
+    assert sorted(i for part in planner.parts for i in part) == list(planner.whole)
+    assert all(len(part) == 1 for part in names if "query" not in part)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.35, 0.5])
+def test_counts_equal_flat_where_tensors_share_a_transient(share: float) -> None:
+    step = shared()
+    memory = limit(step, share)
+    counted = best_time(step, count_view(step), memory, 0.002)
+    flat = best_time(step, flat_view(step), memory, 0.002)
+    assert counted == pytest.approx(flat, rel=1e-7)
+    assert counted is not None
+
+
 def heavy(step: Step, factor: float) -> Step:
     """A step whose codecs and recomputing materialise more than the tensor itself."""
     return replace(step, table=replace(step.table, workspace=step.table.workspace * factor))
@@ -135,8 +181,9 @@ def test_a_longer_tail_keeps_the_counts_exact(factor: float) -> None:
 def test_the_peak_lies_in_the_tail_or_at_the_loss(seed: int, factor: float) -> None:
     step = heavy(Adacc(**SMALL, layers=6, vocabulary=50).step, factor)
     choice = np.random.default_rng(seed).integers(0, len(step.table.labels), (6, len(step.block.saved)))
-    plans = Planner(step.block, step.table).price(choice)
-    moments = step.moments(plans.stored[None], plans.workspace[None])[0]
+    planner = Planner(step.block, step.table)
+    plans = planner.price(choice, planner.whole)
+    moments = step.moments(step.block.anchors + plans.stored[None], plans.workspace[None])[0]
     assert moments.argmax() >= 6 - min(6, tail_length(step)) or moments.max() == moments[-1]
 
 
@@ -144,9 +191,9 @@ def test_the_peak_lies_in_the_tail_or_at_the_loss(seed: int, factor: float) -> N
 @given(seed=st.integers(0, 2**32 - 1), offload=st.booleans())
 def test_a_stand_in_is_at_least_as_good_in_every_metric(seed: int, offload: bool) -> None:
     problem = Adacc(**SMALL, layers=3, offload=offload)
-    counts = PlanCounts.of(problem.step)
+    counts = PlanCounts(problem.step)
     choice = np.random.default_rng(seed).integers(0, len(problem.action_labels), (3, problem.tensor_count))
-    chosen = counts.choice(*counts.stand_in(choice))
+    chosen = counts.choice(counts.values(choice))
     points = [{"action": counts.labels(choice)}, {"action": counts.labels(chosen)}]
     for values in problem.score(points).metrics.values():
         assert values[1] <= values[0] * (1 + 1e-9)
