@@ -21,28 +21,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .architectures import Architecture, architecture
     from .attention import attention_decode, attention_prefill
     from .collective import all_gather, all_reduce, all_to_all, reduce_scatter
     from .cost import Cost
     from .evaluate import OutsideCalibration
     from .indexing import gather, scatter
     from .matrix import gemm
+    from .overhead import glue
     from .pointwise import add, copy, elementwise, gelu
     from .quantization import dequantize, quantize
     from .reductions import layer_norm, reduction, scan, softmax
+    from .serving import serving_iteration
     from .sorting import sort
+    from .training import layer_step, optimizer, training_step
     from .transfers import transfer
 
 VERSION = "0.1"  # changes whenever a coefficient or a formula does
 
 # No module may be called like a public name: importing it would put the module in the name's place.
 _HOME = {
+    "Architecture": "architectures",
     "Cost": "cost",
     "OutsideCalibration": "evaluate",
     "add": "pointwise",
     "all_gather": "collective",
     "all_reduce": "collective",
     "all_to_all": "collective",
+    "architecture": "architectures",
     "attention_decode": "attention",
     "attention_prefill": "attention",
     "copy": "pointwise",
@@ -51,24 +57,31 @@ _HOME = {
     "gather": "indexing",
     "gelu": "pointwise",
     "gemm": "matrix",
+    "glue": "overhead",
     "layer_norm": "reductions",
+    "layer_step": "training",
+    "optimizer": "training",
     "quantize": "quantization",
     "reduce_scatter": "collective",
     "reduction": "reductions",
     "scan": "reductions",
     "scatter": "indexing",
+    "serving_iteration": "serving",
     "softmax": "reductions",
     "sort": "sorting",
+    "training_step": "training",
     "transfer": "transfers",
 }
 __all__ = [
     "VERSION",
+    "Architecture",
     "Cost",
     "OutsideCalibration",
     "add",
     "all_gather",
     "all_reduce",
     "all_to_all",
+    "architecture",
     "attention_decode",
     "attention_prefill",
     "copy",
@@ -77,14 +90,19 @@ __all__ = [
     "gather",
     "gelu",
     "gemm",
+    "glue",
     "layer_norm",
+    "layer_step",
+    "optimizer",
     "quantize",
     "reduce_scatter",
     "reduction",
     "scan",
     "scatter",
+    "serving_iteration",
     "softmax",
     "sort",
+    "training_step",
     "transfer",
 ]
 

@@ -46,7 +46,13 @@ def prefill_features(
     }
     if device.kind == "cpu":
         rows = batch * heads * sequence / (device.clock * device.cores)
-        terms |= {"rows": rows, **streams(device, flow)}
+        terms |= {
+            "rows": rows,
+            # Blocks of 32 queries below 768, of 256 above: short products attain less.
+            "blocks": 32.0 * batch * heads * np.ceil(sequence / 32) / (device.clock * device.cores),
+            "short": 4.0 * half * batch * heads * head_dim * sequence * np.minimum(sequence, 768.0) / peak,
+            **streams(device, flow),
+        }
     else:
         cores, cycles = device.cores, 1000.0 / device.clock
         steps = np.ceil(sequence / BLOCK)

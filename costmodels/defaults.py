@@ -6,6 +6,15 @@ Linear families: each coefficient multiplies a term in seconds at datasheet rate
 
 from __future__ import annotations
 
+# Between what A100 and a 32-core Xeon attain; per layer and per request as on A100.
+_SERVING = {
+    "per_layer": 3e-4,
+    "per_request": 3e-4,
+    "compute": 0.4,
+    "weights": 0.9,
+    "cache": 0.7,
+    "attention": 0.4,
+}
 _STREAM = {"launch": 1.0, "arithmetic": 1.5, "l2": 1.0, "dram": 1.25}
 _GPU: dict[str, dict[str, float]] = {
     "gemm": {
@@ -56,7 +65,8 @@ _GPU: dict[str, dict[str, float]] = {
     "reduce_scatter": {"launch": 2.5, "hops": 0.8, "staged": 1.0, "small": 1.0, "medium": 0.6, "link": 1.35},
     "all_to_all": {"launch": 2.5, "hops": 0.8, "staged": 1.0, "small": 1.0, "medium": 0.6, "link": 1.35},
     "send": {"launch": 2.5, "hops": 0.8, "staged": 1.0, "small": 1.0, "medium": 0.6, "link": 1.35},
-    "glue": {"launch": 0.0},
+    "glue": {},
+    "serving": _SERVING,
 }
 _CPU_STREAM = {"launch": 1.0, "arithmetic": 1.0, "l1": 1.0, "l2": 1.0, "l3": 1.0, "dram": 1.0}
 _CPU: dict[str, dict[str, float]] = {
@@ -80,13 +90,16 @@ _CPU: dict[str, dict[str, float]] = {
     "reduce_scatter": {"launch": 2.5, "hops": 0.8, "staged": 1.0, "small": 1.0, "medium": 0.6, "link": 1.35},
     "all_to_all": {"launch": 2.5, "hops": 0.8, "staged": 1.0, "small": 1.0, "medium": 0.6, "link": 1.35},
     "send": {"launch": 2.5, "hops": 0.8, "staged": 1.0, "small": 1.0, "medium": 0.6, "link": 1.35},
-    "glue": {"launch": 0.0},
+    "glue": {},
+    "serving": _SERVING,
 }  # fmt: skip
 DEFAULTS = {"gpu": _GPU, "accelerator": _GPU, "cpu": _CPU}
 
 # One standard deviation of the log ratio without any calibration: what a plain roofline missed by on
 # A100 and H100 data (35 to 50 % for GEMM, 70 to 85 % for attention and collectives).
 SIGMAS = {
+    "glue": 0.0,
+    "serving": 0.3,
     "gemm": 0.45,
     "attention_prefill": 0.8,
     "attention_decode": 0.8,

@@ -36,15 +36,16 @@ class Features:
     """What the time depends on.
 
     terms: seconds at datasheet rates by coefficient. flops: arithmetic. traffic: bytes by level.
-    law: time (s) as a function of the coefficients, for families that are not linear.
-    peak: flop/s no kernel exceeds.
+    peak: flop/s no kernel exceeds. law: time (s) as a function of the coefficients, for families that
+    are not linear; bounds: start, least and greatest value of each of its coefficients.
     """
 
     terms: Mapping[str, Number]
     flops: Number
     traffic: Mapping[str, Number]
     peak: Number
-    law: Callable[[Mapping[str, float]], Number] | None = field(default=None)
+    law: Callable[[Mapping[str, float]], Number] | None = None
+    bounds: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
     def time(self, values: Mapping[str, float]) -> Number:
         """Seconds under one set of coefficients."""

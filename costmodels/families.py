@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..errors import DataError, nearest
-from . import attention, collective, indexing, matrix, pointwise, quantization, reductions, sorting, transfers
+from . import (
+    attention,
+    collective,
+    indexing,
+    matrix,
+    overhead,
+    pointwise,
+    quantization,
+    reductions,
+    serving,
+    sorting,
+    transfers,
+)
 from .evaluate import FeatureLaw
 
 
@@ -39,6 +51,15 @@ _ALL = (
     Family("scatter", indexing.scatter_features, ("count", "width", "table")),
     Family("sort", sorting.features, ("rows", "width")),
     Family("transfer", partial(transfers.features, link="pcie"), ("bytes",)),
+    Family("glue", overhead.features, ("tokens", "hidden")),
+    Family(
+        "serving",
+        serving.features,
+        (
+            *("layers", "layer_weights", "head_weights", "query_width", "cache_width"),
+            *("tokens", "pairs", "requests", "cached"),
+        ),
+    ),
     *(
         Family(name, partial(collective.features, operation=name, link="nvlink"), ("bytes", "devices"))
         for name in collective.VOLUME

@@ -21,7 +21,6 @@ from .accuracy import accuracy
 from .conformal import profile
 from .evaluate import Features
 from .families import family as family_of
-from .tiles import BOUNDS
 
 Array = NDArray[np.float64]
 ROUNDS = 6
@@ -81,10 +80,12 @@ def fit(device: Device, samples: Samples, prior: Mapping[str, float] | None = No
 _LEAST = {"dram": 1.0, "link": 1.0}
 
 
-def non_negative(terms: Array, seconds: Array, least: Sequence[float] = ()) -> list[float]:
+def non_negative(
+    terms: Array, seconds: Array, least: Sequence[float] = (), most: Sequence[float] = ()
+) -> list[float]:
     """Coefficients of the columns of `terms` (n, k) that predict `seconds` (n,), by relative error.
 
-    least: the physical lower bound of each coefficient, 0 where there is none.
+    least, most: the physical bounds of each coefficient, 0 and infinity where there are none.
     """
     from scipy.optimize import lsq_linear
 
@@ -93,13 +94,12 @@ def non_negative(terms: Array, seconds: Array, least: Sequence[float] = ()) -> l
     used = scale > 0
     rows = rows[:, used] / scale[used]
     low = (np.asarray(least) if len(least) else np.zeros(terms.shape[1]))[used] * scale[used]
+    high = (np.asarray(most) if len(most) else np.full(terms.shape[1], np.inf))[used] * scale[used]
     weight = np.ones(len(seconds))
     solution = low
     for _ in range(ROUNDS):
         triangle = np.linalg.qr(np.column_stack([rows * weight[:, None], weight]), mode="r")
-        found = lsq_linear(
-            triangle[:, :-1], triangle[:, -1], (low, np.inf), method="bvls", lsq_solver="exact"
-        )
+        found = lsq_linear(triangle[:, :-1], triangle[:, -1], (low, high), method="bvls", lsq_solver="exact")
         solution = found.x
         weight = 1.0 / np.sqrt(np.maximum(np.abs(rows @ solution - 1.0), 0.05))
     values = np.zeros(terms.shape[1])
@@ -114,9 +114,9 @@ def _fit_law(device: Device, samples: Samples, prior: Mapping[str, float] | None
         samples = samples.take(np.random.default_rng(0).permutation(len(samples))[:MOST])
     features = samples.features(device)
     assert features.law is not None
-    law = features.law
-    names = list(BOUNDS)
-    start, low, high = (np.log([BOUNDS[name][i] for name in names]) for i in range(3))
+    law, bounds = features.law, features.bounds
+    names = list(bounds)
+    start, low, high = (np.log([bounds[name][i] for name in names]) for i in range(3))
     if prior is not None:
         start = np.clip(np.log([prior[name] for name in names]), low, high)
     # The prior weighs as much as one shape a coefficient that is 2x off and 10 % wrong.

@@ -32,17 +32,24 @@ def features(
     flow: dict[str, Number] = {levels[0]: total}
     for inner, outer in pairwise(levels):
         flow[outer] = total * misses(device, working, inner)
-    rate = device.peak("fp32")
-    return Features(
-        terms={
-            "launch": calls(device, count),
-            "index": count / (device.clock * device.cores),
-            **streams(device, flow),
-        },
-        flops=0.0 * total,
-        traffic=flow,
-        peak=rate,
-    )
+    cycles = 1.0 / (device.clock * device.cores)
+    terms: dict[str, Number] = {
+        "launch": calls(device, count),
+        "index": count * cycles,
+        **streams(device, flow),
+    }
+    if device.kind == "cpu":
+        terms |= {
+            "rows": np.where(np.asarray(width) > 1, count, 0.0) * cycles,
+            "elements": count * width * cycles,
+            "far": count * cycles * misses(device, count * width * item, levels[1]),
+            # A row that misses waits for its level, and for the page table beyond the last cache.
+            **{
+                f"wait_{level}": 100.0 * cycles * count * misses(device, distinct, level)
+                for level in levels[1:-1]
+            },
+        }
+    return Features(terms, 0.0 * total, flow, device.peak("fp32"))
 
 
 gather_features = partial(features, passes=1.0)

@@ -11,7 +11,7 @@ from ..hardware.dtypes import size_of
 from ..hardware.record import Device
 from .cost import Cost, Number
 from .evaluate import Features, Shape, calls, evaluate, misses, streams, traffic
-from .tiles import gemm_time
+from .tiles import BOUNDS, gemm_time
 
 
 def features(device: Device, dtype: str, *, m: Number, n: Number, k: Number, batch: Number) -> Features:
@@ -23,10 +23,10 @@ def features(device: Device, dtype: str, *, m: Number, n: Number, k: Number, bat
     flow = traffic(device, weights + activations, weights + activations)
     if device.kind != "cpu":
         law = partial(gemm_time, device, dtype, m, n, k, batch, weights + activations)
-        return Features({}, flops, flow, device.peak(dtype), law)
+        return Features({}, flops, flow, device.peak(dtype), law, BOUNDS)
     peak = device.peak(dtype)
-    # Micro-kernel of 6 x 32 outputs, k in pairs (oneDNN, OpenBLAS): padding is paid.
-    padded = 2.0 * batch * np.ceil(m / 6) * 6 * np.ceil(n / 32) * 32 * np.ceil(k / 2) * 2
+    # Micro-kernels are 16 to 32 columns wide and take k in pairs (oneDNN, OpenBLAS): padding is paid.
+    padded = 2.0 * batch * m * np.ceil(n / 16) * 16 * np.ceil(k / 2) * 2
     levels = streams(device, dict.fromkeys(flow, weights))
     inner = dict.fromkeys(flow, 1.0)
     for near, far in pairwise(flow):
@@ -39,6 +39,8 @@ def features(device: Device, dtype: str, *, m: Number, n: Number, k: Number, bat
             "ramp": 64.0 * batch * m * n / peak,
             "pack": batch * m * k * item / device.innermost.bandwidth,
             **{name: levels[name] * inner[name] for name in levels},
+            "repack": np.where(np.asarray(m) > 1, weights, 0.0) / device.innermost.bandwidth,
+            "repack_far": np.where(np.asarray(m) > 1, levels["dram"] * inner["dram"], 0.0),
             "activations": activations / device.level("l2").bandwidth,
         },
         flops=flops,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..hardware.dtypes import size_of
 from ..hardware.record import Device
 from .cost import Cost, Number
@@ -11,17 +13,26 @@ from .evaluate import Features, Shape, calls, evaluate, streams, traffic
 def features(
     device: Device, dtype: str, *, elements: Number, reads: Number, writes: Number, operations: Number
 ) -> Features:
-    """Launch, arithmetic at the vector rate, traffic by level; the working set is all of it."""
+    """Launch, arithmetic at the vector rate, traffic by level; the working set is all of it.
+
+    On CPUs more than three operations mean a transcendental function: another library path, with a call
+    and a cost an element of its own.
+    """
     total = elements * (reads + writes) * size_of(dtype)
     flow = traffic(device, total, total)
     flops = elements * operations
     rate = device.peak("fp32")
-    return Features(
-        terms={"launch": calls(device, elements), "arithmetic": flops / rate, **streams(device, flow)},
-        flops=flops,
-        traffic=flow,
-        peak=rate,
-    )
+    terms: dict[str, Number] = {"launch": calls(device, elements), **streams(device, flow)}
+    if device.kind == "cpu":
+        heavy = np.where(np.asarray(operations) > 3, 1.0, 0.0)
+        terms |= {
+            "arithmetic": (1.0 - heavy) * flops / rate,
+            "transcendental": heavy * elements / device.value("special"),
+            "call": heavy * calls(device, elements),
+        }
+    else:
+        terms["arithmetic"] = flops / rate
+    return Features(terms, flops, flow, rate)
 
 
 def elementwise(

@@ -1,7 +1,8 @@
 """Measured kernels from a folder of public profiles, as `Samples`.
 
 Expected below the folder (CSV with a header): `aiconfigurator/` (Apache-2.0), `neusight/` (MIT),
-`vidur/` (MIT), `llmcompass/` (BSD-3). Latencies are milliseconds. Only numbers derived from them ship.
+`vidur/` (MIT), `slinfer/latency_grid.csv` (grid of the SLINFER artifact, no licence stated).
+Latencies are milliseconds. Only numbers derived from them ship.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .architectures import architecture
 from .fitting import Samples
+from .serving import widths
 
 Array = NDArray[np.float64]
 AIC = "AIConfigurator silicon tables, Apache-2.0, NVIDIA"
@@ -78,13 +81,15 @@ def load(folder: Path, device: str | None = None) -> Iterator[tuple[str, str, Sa
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of profiles")
     found = False
-    for source in (_aiconfigurator, _vidur, _neusight):
+    for source in (_aiconfigurator, _vidur, _neusight, _slinfer):
         for name, split, samples in source(folder):
             found = True
             if device is None or device == name:
                 yield name, split, samples
     if not found:
-        raise DataError(f"{folder} must hold aiconfigurator/, vidur/ or neusight/ with CSV files; found none")
+        raise DataError(
+            f"{folder} must hold aiconfigurator/, vidur/, neusight/ or slinfer/ with CSV files; found none"
+        )
 
 
 def _aiconfigurator(folder: Path) -> Iterator[tuple[str, str, Samples]]:
@@ -231,3 +236,34 @@ def _neusight(folder: Path) -> Iterator[tuple[str, str, Samples]]:
                 keep = (device == theirs) & (split == part)
                 if keep.any():
                     yield ours, part, everything.take(keep)
+
+
+SLINFER = "SLINFER artifact, measured latency grid (no licence stated: coefficients only)"
+SLINFER_DEVICES = {
+    "a100-80gb": "a100-sxm-80gb",
+    "xeon6462c-32c": "xeon-6462c",
+    "xeon-16c": "xeon-6462c-16c",
+    "xeon-8c": "xeon-6462c-8c",
+}
+
+
+def _slinfer(folder: Path) -> Iterator[tuple[str, str, Samples]]:
+    """Whole serving iterations of four models: prefill of one batch, or one decode step."""
+    if not (path := folder / "slinfer" / "latency_grid.csv").is_file():
+        return
+    table = read_table(path)
+    names, device, phase = table.text("model"), table.text("device"), table.text("phase")
+    batch, length = table.numbers("batch"), table.numbers("tokens_per_request")
+    models = {name: widths(architecture(name)) for name in set(names)}
+    shapes = {key: np.array([models[name][key] for name in names]) for key in widths(architecture("gpt2"))}
+    first = phase == "prefill"
+    shapes |= {
+        "tokens": np.where(first, batch * length, batch),
+        "pairs": np.where(first, np.floor(0.5 * batch * length**2), 0.0),
+        "requests": batch,
+        "cached": np.where(first, 0.0, batch * length),
+    }
+    group = groups(shapes["layers"], shapes["head_weights"])
+    everything = Samples("serving", "bf16", shapes, 1e-3 * table.numbers("latency_ms"), group, SLINFER)
+    for theirs, ours in SLINFER_DEVICES.items():
+        yield ours, "all", everything.take(device == theirs)

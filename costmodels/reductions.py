@@ -34,18 +34,14 @@ def features(
     flow = traffic(device, total, elements * item * (1.0 + writes))
     rate = device.peak("fp32")
     flops = operations * elements
-    return Features(
-        terms={
-            "launch": calls(device, elements),
-            "arithmetic": flops / rate,
-            "exponentials": exponentials * elements / device.value("special"),
-            "rows": rows / (device.clock * device.cores),
-            **streams(device, flow),
-        },
-        flops=flops,
-        traffic=flow,
-        peak=rate,
-    )
+    terms: dict[str, Number] = {
+        "launch": calls(device, elements),
+        "arithmetic": flops / rate,
+        "exponentials": exponentials * elements / device.value("special"),
+        "rows": rows / (device.clock * device.cores),
+        **streams(device, flow),
+    }
+    return Features(terms, flops, flow, rate)
 
 
 softmax_features = partial(features, operations=5.0, exponentials=1.0)

@@ -1,13 +1,14 @@
-"""The shipped coefficient files, re-created from a folder of public measurements.
+"""The shipped coefficient files, re-created from folders of public measurements.
 
-`build(folder)` fits every device and family found below it; `write` stores one JSON file a device.
+`build(folders)` fits every device and family found below them; `write` stores one JSON file a device.
 The data stay where they are: only coefficients, errors, ranges and the data's licence are kept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ def joined(parts: list[Samples]) -> Samples:
     )
 
 
-def build(folder: Path, progress: Progress | None = None) -> dict[str, dict[str, Any]]:
+def build(folders: Iterable[Path], progress: Progress | None = None) -> dict[str, dict[str, Any]]:
     """Coefficient records by device name: `{"device", "family", "families": {family: {dtype: entry}}}`."""
     parts: dict[tuple[str, str, str], list[Samples]] = {}
-    for name, _, samples in load(folder):
+    for name, _, samples in chain.from_iterable(map(load, folders)):
         parts.setdefault((name, samples.family, samples.dtype), []).append(samples)
     records: dict[str, dict[str, Any]] = {}
     for (name, family, dtype), pieces in parts.items():

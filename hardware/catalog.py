@@ -19,6 +19,8 @@ INDEX: dict[str, str] = {
     "jetson-orin-nx-16gb": "gpus",
     "jetson-agx-orin-64gb": "gpus",
     "xeon-6462c": "cpus",
+    "xeon-6462c-16c": "cpus",
+    "xeon-6462c-8c": "cpus",
     "xeon-8462y": "cpus",
     "xeon-6430": "cpus",
     "epyc-9354": "cpus",

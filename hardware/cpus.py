@@ -26,6 +26,11 @@ _CPUS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+# The same socket with fewer cores given to the job: caches and memory stay whole.
+for _cores in (16, 8):
+    _CPUS[f"xeon-6462c-{_cores}c"] = _CPUS["xeon-6462c"] | {"cores": _cores}
+
+
 def build(name: str) -> Device:
     """The record of one CPU socket."""
     if name not in _CPUS:

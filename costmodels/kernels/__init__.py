@@ -1,1 +1,1 @@
-"""The real PyTorch kernels that each cost model is checked against."""
+"""The real PyTorch kernels that the cost models are checked against. Only this folder imports torch."""

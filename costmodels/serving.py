@@ -1,0 +1,129 @@
+"""A serving iteration as a law of six constants a device, shared by all models.
+
+time = layers per_layer + requests per_request
+     + ((linear flops / (compute peak))^2 + (weight bytes / (weights bandwidth))^2)^(1/2)
+     + cache bytes / (cache bandwidth) + attention flops / (attention peak)
+
+compute, attention, weights and cache are attained fractions, between 0 and 1 by construction of the
+fit. It is what simulators of engines call millions of times; `transformer.iteration` is the model from
+operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from ..hardware.dtypes import size_of
+from ..hardware.record import Device
+from .architectures import Architecture
+from .cost import Cost, Number
+from .evaluate import Features, Shape, evaluate
+
+# name -> (start, least, greatest): seconds, seconds, and four attained fractions.
+BOUNDS: dict[str, tuple[float, float, float]] = {
+    "per_layer": (2e-4, 1e-6, 2e-3),
+    "per_request": (2e-4, 1e-7, 1e-2),
+    "compute": (0.5, 0.02, 1.0),
+    "weights": (0.6, 0.1, 1.0),
+    "cache": (0.6, 0.1, 1.0),
+    "attention": (0.3, 0.005, 1.0),
+}
+
+
+def iteration_time(
+    device: Device, layers: Number, requests: Number, flows: tuple[Number, ...], c: Mapping[str, float]
+) -> Number:
+    """The law itself; flows: seconds of products, weights, cache and attention at datasheet rates."""
+    products, weights, cache, attention = flows
+    busy = np.where(np.asarray(products) > 0, 1.0, 0.0)
+    core = np.sqrt(np.square(products / c["compute"]) + np.square(busy * weights / c["weights"]))
+    return (
+        busy * layers * c["per_layer"]
+        + requests * c["per_request"]
+        + core
+        + cache / c["cache"]
+        + attention / c["attention"]
+    )
+
+
+def features(
+    device: Device,
+    dtype: str,
+    *,
+    layers: Number,
+    layer_weights: Number,
+    head_weights: Number,
+    query_width: Number,
+    cache_width: Number,
+    tokens: Number,
+    pairs: Number,
+    requests: Number,
+    cached: Number,
+) -> Features:
+    """tokens through the weights, (query, key) pairs of prefill, requests answered, cached tokens read."""
+    item = size_of(dtype)
+    weights = item * (layers * layer_weights + head_weights)
+    linear = 2.0 * tokens * layers * layer_weights + 2.0 * requests * head_weights
+    attention = 4.0 * pairs * query_width * layers
+    cache = 2.0 * layers * cache_width * item * cached
+    peak = device.peak(dtype)
+    flows = (linear / peak, weights / device.bandwidth, cache / device.bandwidth, attention / peak)
+    law = partial(iteration_time, device, layers, requests, flows)
+    flops = linear + attention
+    moved = np.where(np.asarray(tokens) > 0, weights, 0.0) + cache
+    return Features({}, flops, {device.levels[-1]: moved}, peak, law, BOUNDS)
+
+
+def widths(model: Architecture) -> dict[str, float]:
+    """The dimensions of a model that the law needs."""
+    return {
+        "layers": float(model.layers),
+        "layer_weights": float(model.layer_parameters - 2 * model.hidden),
+        "head_weights": float(model.vocabulary * model.hidden),
+        "query_width": float(model.heads * model.head_dim),
+        "cache_width": float(model.kv_heads * model.head_dim),
+    }
+
+
+def serving_iteration(
+    device: Device,
+    model: Architecture,
+    *,
+    prefill: Shape = 0,
+    past: Shape = 0,
+    prompts: Shape = 1,
+    decode: Shape = 0,
+    context: Shape = 0,
+    dtype: str = "bf16",
+) -> Cost:
+    """One iteration of a batched engine.
+
+    prefill: prompt tokens run now, spread over `prompts` prompts; past: tokens already cached of each
+    prompt (chunked prefill). decode: requests that each get one token; context: cached tokens of all
+    decoding requests together.
+
+    >>> from tradespace.hardware import device
+    >>> from tradespace.costmodels.architectures import architecture
+    >>> gpu, llama = device("a100-sxm-80gb"), architecture("llama-2-7b")
+    >>> bool(0.01 < serving_iteration(gpu, llama, decode=8, context=8192).time < 0.03)
+    True
+    """
+    tokens, decoding = np.asarray(prefill, dtype=np.float64), np.asarray(decode, dtype=np.float64)
+    running = np.where(tokens > 0, np.asarray(prompts, dtype=np.float64), 0.0)
+    length = tokens / np.maximum(running, 1.0)
+    pairs = np.floor(tokens * (np.asarray(past) + 0.5 * length))
+    cached = np.asarray(context) + np.where(tokens > 0, running * np.asarray(past), 0.0)
+    return evaluate(
+        "serving",
+        features,
+        device,
+        dtype,
+        **widths(model),
+        tokens=tokens + decoding,
+        pairs=pairs,
+        requests=running + decoding,
+        cached=cached,
+    )
