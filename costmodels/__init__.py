@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .sorting import sort
     from .training import layer_step, optimizer, training_step
     from .transfers import transfer
+    from .uncertainty import draw, interval
 
 VERSION = "0.1"  # changes whenever a coefficient or a formula does
 
@@ -53,11 +54,13 @@ _HOME = {
     "attention_prefill": "attention",
     "copy": "pointwise",
     "dequantize": "quantization",
+    "draw": "uncertainty",
     "elementwise": "pointwise",
     "gather": "indexing",
     "gelu": "pointwise",
     "gemm": "matrix",
     "glue": "overhead",
+    "interval": "uncertainty",
     "layer_norm": "reductions",
     "layer_step": "training",
     "optimizer": "training",
@@ -86,11 +89,13 @@ __all__ = [
     "attention_prefill",
     "copy",
     "dequantize",
+    "draw",
     "elementwise",
     "gather",
     "gelu",
     "gemm",
     "glue",
+    "interval",
     "layer_norm",
     "layer_step",
     "optimizer",

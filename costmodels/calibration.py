@@ -142,8 +142,8 @@ def block(case: Case) -> Architecture:
 
 def layer_time(device: Device, case: Case) -> tuple[float, float]:
     """Predicted seconds of a timed layer: its operators, and its glue."""
-    shape = {"batch": case.shape["batch"], "sequence": case.shape["sequence"]}
-    costs = layer_step(device, block(case), **shape, dtype=case.dtype).forward
+    batch, sequence = case.shape["batch"], case.shape["sequence"]
+    costs = layer_step(device, block(case), batch=batch, sequence=sequence, dtype=case.dtype).forward
     operators = sum((cost for name, cost in costs.items() if name != "glue"), Cost.zero())
     return float(operators.time), float(costs["glue"].time)
 

@@ -112,7 +112,7 @@ class Cost:
     def __getitem__(self, index: Any) -> Cost:
         """One entry, or some, of an array-valued cost.
 
-        >>> Cost(np.array([1.0, 2.0]), np.array([3.0, 4.0]))[1].time
+        >>> Cost(np.array([1.0, 2.0]), np.array([3.0, 4.0]))[1].time.item()
         2.0
         """
 

@@ -18,10 +18,11 @@ from numpy.typing import ArrayLike
 
 from ..errors import DataError
 from ..hardware.dtypes import canonical
-from ..hardware.record import Device
+from ..hardware.record import Device, along
 from .coefficients import OUTSIDE, Coefficients, find
 from .conformal import sigma_at
 from .cost import Array, Cost, Number
+from .energy import operator_energy
 
 Shape: TypeAlias = ArrayLike
 CHUNK = 2**14
@@ -110,47 +111,49 @@ def _evaluate(
 
 def _cut(array: Number, rows: slice, axis: int) -> Number:
     if isinstance(array, np.ndarray) and array.ndim >= -axis and array.shape[axis] > 1:
-        return array[(..., rows, *([slice(None)] * (-axis - 1)))]
+        chosen: Number = array[along(rows, axis)]
+        return chosen
     return array
 
 
 def _joined(parts: list[Cost], shape: tuple[int, ...], axis: int) -> Cost:
     """Parts of one evaluation, concatenated along the axis they were cut on."""
 
-    def join(pick: Callable[[Cost], Any]) -> Any:
-        return np.concatenate([np.broadcast_to(pick(part), part.shape) for part in parts], axis=axis)
+    def join(values: list[Any]) -> Any:
+        full = [np.broadcast_to(value, part.shape) for value, part in zip(values, parts, strict=True)]
+        return np.concatenate(full, axis=axis)
 
     first = parts[0]
     return Cost(
-        join(lambda c: c.time),
-        join(lambda c: c.flops),
-        {level: join(lambda c, level=level: c.bytes[level]) for level in first.bytes},
-        None if first.energy is None else join(lambda c: c.energy),
-        {family: join(lambda c, family=family: c.errors[family]) for family in first.errors},
+        join([part.time for part in parts]),
+        join([part.flops for part in parts]),
+        {level: join([part.bytes[level] for part in parts]) for level in first.bytes},
+        None if first.energy is None else join([part.energy for part in parts]),
+        {family: join([part.errors[family] for part in parts]) for family in first.errors},
         first.tier,
-        join(lambda c: c.outside),
+        join([part.outside for part in parts]),
     )
 
 
 def combine(family: str, features: Features, device: Device, dtype: str, found: Coefficients) -> Cost:
     """Time, energy and error from features and coefficients."""
     time = features.time(found.values)
-    factor = device.factors.get(family)
-    if factor is not None:
-        time = np.maximum(time * factor, features.flops / features.peak)
     outside = _outside(family, features, device, found)
     sigma: Any = found.sigma
     if found.decades:
         sigma = sigma_at(time, found.decades, found.sigmas)
     if outside is not False:
         sigma = np.where(outside, OUTSIDE, 1.0) * sigma
+    deviation = device.deviations.get(family)
+    if deviation is not None:
+        time = np.maximum(time * np.exp(deviation * sigma), features.flops / features.peak)
     shape = np.broadcast_shapes(np.shape(time), device.shape)
     full = time if np.shape(time) == shape else np.broadcast_to(time, shape)
     return Cost(
         time=full,
         flops=_spread(features.flops, shape),
         bytes={level: _spread(value, shape) for level, value in features.traffic.items()},
-        energy=_energy(features, device, dtype, full),
+        energy=operator_energy(device, dtype, features.flops, features.traffic, full),
         errors={family: full * sigma},
         tier=found.tier,
         outside=_spread(outside, shape),
@@ -159,23 +162,6 @@ def combine(family: str, features: Features, device: Device, dtype: str, found: 
 
 def _spread(value: Any, shape: tuple[int, ...]) -> Any:
     return value if np.shape(value) == shape else np.broadcast_to(value, shape)
-
-
-def _energy(features: Features, device: Device, dtype: str, time: Number) -> Number | None:
-    """Arithmetic, traffic and idle power; None where the record lacks one of them."""
-    arithmetic = device.known(f"energy.{dtype}")
-    if arithmetic is None:
-        arithmetic = device.known("energy.fp32")
-    if arithmetic is None:
-        return None
-    idle = device.known("idle_power")
-    energy: Number = features.flops * arithmetic + (0.0 if idle is None else idle) * time
-    for level, traffic in features.traffic.items():
-        joules = device.known(f"{level}.energy")
-        if joules is None:
-            return None
-        energy = energy + traffic * joules
-    return energy
 
 
 def _outside(family: str, features: Features, device: Device, found: Coefficients) -> Any:
@@ -204,7 +190,8 @@ def misses(device: Device, working_set: Number, inner: str, share: float = 1.0) 
     level = device.level(inner)
     capacity = share * level.capacity * (device.cores if level.scope == "core" else 1.0)
     square = np.square(working_set)
-    return square / (square + np.square(capacity))
+    missed: Number = square / (square + np.square(capacity))
+    return missed
 
 
 # A stream through a GPU's L2 keeps about a quarter of its size: two partitions hold copies, and lines

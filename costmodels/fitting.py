@@ -98,7 +98,7 @@ def non_negative(
     weight = np.ones(len(seconds))
     solution = low
     for _ in range(ROUNDS):
-        triangle = np.linalg.qr(np.column_stack([rows * weight[:, None], weight]), mode="r")
+        triangle: Any = np.linalg.qr(np.column_stack([rows * weight[:, None], weight]), mode="r")
         found = lsq_linear(triangle[:, :-1], triangle[:, -1], (low, high), method="bvls", lsq_solver="exact")
         solution = found.x
         weight = 1.0 / np.sqrt(np.maximum(np.abs(rows @ solution - 1.0), 0.05))

@@ -28,7 +28,7 @@ def features(device: Device, dtype: str, *, m: Number, n: Number, k: Number, bat
     # Micro-kernels are 16 to 32 columns wide and take k in pairs (oneDNN, OpenBLAS): padding is paid.
     padded = 2.0 * batch * m * np.ceil(n / 16) * 16 * np.ceil(k / 2) * 2
     levels = streams(device, dict.fromkeys(flow, weights))
-    inner = dict.fromkeys(flow, 1.0)
+    inner: dict[str, Number] = dict.fromkeys(flow, 1.0)
     for near, far in pairwise(flow):
         inner[far] = misses(device, weights + activations, near)
     return Features(

@@ -40,13 +40,14 @@ def iteration_time(
     products, weights, cache, attention = flows
     busy = np.where(np.asarray(products) > 0, 1.0, 0.0)
     core = np.sqrt(np.square(products / c["compute"]) + np.square(busy * weights / c["weights"]))
-    return (
+    time: Number = (
         busy * layers * c["per_layer"]
         + requests * c["per_request"]
         + core
         + cache / c["cache"]
         + attention / c["attention"]
     )
+    return time
 
 
 def features(

@@ -7,9 +7,9 @@ from typing import Any
 from ..errors import DataError
 from .energy import dram_energy
 from .links import link
-from .record import Device, Quantity
+from .record import Device, Kind, Quantity
 
-ME = ("remembered by the authors, not checked against a document", "guess")
+ME: tuple[str, Kind] = ("remembered by the authors, not checked against a document", "guess")
 AMX = "AMX: 1024 bf16 and 2048 int8 operations a cycle and core (Intel), x clock x cores"
 _CPUS: dict[str, dict[str, Any]] = {
     "xeon-6462c": {"family": "sapphire-rapids", "cores": 32,

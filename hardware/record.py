@@ -76,7 +76,7 @@ class Device:
     """A device: its parts as a flat table of `Quantity`, levels from inner to outer, links.
 
     calibration: coefficients measured on this very machine (JSON types), by operator family.
-    factors: relative errors drawn for an operator family (see `costmodels.draw`), else empty.
+    deviations: standard-normal draws of the cost models' errors by family (`costmodels.draw`), or empty.
     origin: the catalog entry whose calibrated coefficients apply ("" where none does).
     """
 
@@ -88,7 +88,7 @@ class Device:
     links: tuple[str, ...] = ()
     core_levels: tuple[str, ...] = ()
     calibration: Mapping[str, Any] = field(default_factory=dict)
-    factors: Mapping[str, Value] = field(default_factory=dict)
+    deviations: Mapping[str, Value] = field(default_factory=dict)
     origin: str = ""
     varied: tuple[str, ...] = ()
 
@@ -225,7 +225,7 @@ class Device:
         """Broadcast shape of the fields: () for one device, (designs,) for a sweep."""
         return np.broadcast_shapes(
             *(np.shape(q.value) for q in self.table.values() if q.value is not None),
-            *(np.shape(f) for f in self.factors.values()),
+            *(np.shape(f) for f in self.deviations.values()),
         )
 
     def replace(self, name: str | None = None, /, **fields: Value | None) -> Device:
@@ -262,13 +262,14 @@ class Device:
 
         def part(value: Value | None) -> Value | None:
             if isinstance(value, np.ndarray) and value.ndim >= -axis and value.shape[axis] > 1:
-                return value[(..., rows, *([slice(None)] * (-axis - 1)))]
+                chosen: Value = value[along(rows, axis)]
+                return chosen
             return value
 
         if not self.shape or len(self.shape) < -axis:
             return self
         table = {name: replace(q, value=part(q.value)) for name, q in self.table.items()}
-        return replace(self, table=table, factors={n: part(f) for n, f in self.factors.items()})  # type: ignore[misc]
+        return replace(self, table=table, deviations={n: part(f) for n, f in self.deviations.items()})  # type: ignore[misc]
 
     # Identity -----------------------------------------------------------------------------------
 
@@ -285,7 +286,7 @@ class Device:
             "varied": list(self.varied),
             "quantities": {name: q.record() for name, q in sorted(self.table.items())},
             "calibration": dict(self.calibration),
-            "factors": {k: np.asarray(v).tolist() for k, v in sorted(self.factors.items())},
+            "deviations": {k: np.asarray(v).tolist() for k, v in sorted(self.deviations.items())},
         }
 
     @classmethod
@@ -312,9 +313,9 @@ class Device:
                 links=tuple(record["links"]),
                 core_levels=tuple(record["core_levels"]),
                 calibration=record.get("calibration", {}),
-                factors={
+                deviations={
                     k: np.asarray(v, dtype=np.float64) if isinstance(v, list) else v
-                    for k, v in record.get("factors", {}).items()
+                    for k, v in record.get("deviations", {}).items()
                 },
                 origin=record.get("origin", ""),
                 varied=tuple(record.get("varied", ())),
@@ -340,6 +341,11 @@ class Device:
     def __repr__(self) -> str:
         designs = f", designs={self.shape}" if self.shape else ""
         return f"Device({self.name!r}, {self.kind}, {self.family}{designs})"
+
+
+def along(rows: slice, axis: int) -> Any:
+    """The index that cuts an array along one axis, counted from the last."""
+    return (..., rows, *([slice(None)] * (-axis - 1)))
 
 
 def _frozen(quantity: Quantity) -> Quantity:

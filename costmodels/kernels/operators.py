@@ -20,7 +20,8 @@ def build(family: str, dtype: str, shape: Mapping[str, float], device: str = "cp
     if family not in _BUILDERS:
         raise DataError(f"no PyTorch kernel for '{family}'; {nearest(family, _BUILDERS)}")
     sizes = {name: int(value) for name, value in shape.items()}
-    return _BUILDERS[family](DTYPES[dtype], torch.device(device), sizes)
+    kernel: Kernel = _BUILDERS[family](DTYPES[dtype], torch.device(device), sizes)
+    return kernel
 
 
 def _gemm(dtype: torch.dtype, device: torch.device, s: dict[str, int]) -> Kernel:
