@@ -20,7 +20,7 @@ from .. import units
 from ..errors import GoalError, nearest
 
 Array = npt.NDArray[Any]
-_LIMIT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|==|=<|=>|<|>|=)\s*(.+?)\s*$")
+_LIMIT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|==|=<|=>|<|>|=)\s*([^\s<>=].*?)\s*$")
 
 
 @dataclass(frozen=True, eq=False)

@@ -214,8 +214,9 @@ class Choice(Var):
         names = [label_name(v) for v in options]
         if len(set(names)) != len(names) or len(set(options)) != len(options):
             raise SpaceError(f"Choice '{name}' must not repeat a label, got {short(options)}.")
+        places = {label: place for place, label in enumerate(names)}
         for place, value in enumerate(options):
-            if isinstance(value, str) and value in names and names.index(value) != place:
+            if isinstance(value, str) and places.get(value, place) != place:
                 raise SpaceError(
                     f"Choice '{name}': {value!r} is the value of one label and the name of another."
                 )

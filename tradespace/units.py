@@ -91,7 +91,7 @@ def show(value: float | None, unit: str = "", digits: int = 4) -> str:
     elif unit == "s" and size >= 600:
         factor, name = (3600.0, "h") if size >= 7200 else (60.0, "min")
     elif unit in _PREFIXED and size:
-        whole = unit == "B"
+        whole = unit.split("/")[0] in {"B", "bit"}
         fits = [(f, p + unit) for f, p in _SHOWN if size >= f * 0.9999995 and not (whole and f < 1)]
         factor, name = fits[0] if fits else ((1.0, unit) if whole else (1e-15, "f" + unit))
     elif unit == "1":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,28 +34,37 @@ class Knapsack(Problem):
     weight = Metric("1", at_most="capacity")
 
     def prepare(self) -> None:
-        """Draw the items."""
+        """Refuse an empty knapsack."""
         if self.items < 1 or not 0 <= self.fill <= 1:
             raise SpaceError(f"Knapsack needs items >= 1 and fill in 0..1, got {self.items} and {self.fill}.")
 
-    def tables(self) -> tuple[Any, Any, Any]:
-        """Weights, values and comforts, each (items,)."""
+    @cached_property
+    def _points(self) -> tuple[Any, Any, Any]:
         rng = np.random.default_rng(self.items_seed)
         weights = rng.integers(10, 100, self.items)
         values = weights + rng.integers(-9, 10, self.items)
         comforts = 110 - weights + rng.integers(-9, 10, self.items)
+        return weights, values, comforts
+
+    def tables(self) -> tuple[Any, Any, Any]:
+        """Weights, values and comforts, each (items,)."""
+        weights, values, comforts = self._points
         return weights, values * self.unit_value, comforts
 
     @property
     def capacity(self) -> float:
         """Weight that may be packed."""
-        return float(np.floor(self.fill * self.tables()[0].sum()))
+        return float(np.floor(self.fill * self._points[0].sum()))
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
-        """Sums over the packed items."""
-        weights, values, comforts = self.tables()
+        """Sums over the packed items; of whole numbers, so that they are exact in any batch."""
+        weights, values, comforts = self._points
         packed = x.packed.astype(float)
-        return {"value": packed @ values, "comfort": packed @ comforts, "weight": packed @ weights}
+        return {
+            "value": packed @ values * self.unit_value,
+            "comfort": packed @ comforts,
+            "weight": packed @ weights,
+        }
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
         """One binary an item."""

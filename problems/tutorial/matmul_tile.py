@@ -12,8 +12,9 @@ from ..goal import Metric
 from ..problem import Problem, param
 from ..variables import Choice, Int
 
-BYTES = 2
-DEPTH = 32
+BYTES = 2  # of one bf16 number
+DEPTH = 32  # of the inner dimension that one stage holds
+L2_REUSE = 4  # tiles that share one read from memory
 
 
 class MatmulTile(Problem):
@@ -49,13 +50,13 @@ class MatmulTile(Problem):
         waves = np.ceil(tiles / cores)
         tile_flops = 2.0 * x.tile_m * x.tile_n * self.k
         intensity = x.tile_m * x.tile_n / (x.tile_m + x.tile_n)
-        compute = waves * tile_flops * cores / self.device.peak("bf16") / cores * (1 + 16 / intensity)
+        compute = waves * tile_flops / (self.device.peak("bf16") / cores) * (1 + 16 / intensity)
         traffic = tiles * (x.tile_m + x.tile_n) * self.k * BYTES
         strided = np.where(x.layout == "column", 1.3, 1.0)
-        load = traffic * strided / self.device.bandwidth / 4
+        load = traffic * strided / self.device.bandwidth / L2_REUSE
         exposed = load / x.stages
         return {
-            "latency": np.maximum(compute * cores, load) + exposed + self.device.launch,
+            "latency": np.maximum(compute, load) + exposed + self.device.launch,
             "shared_memory": (x.tile_m + x.tile_n) * DEPTH * BYTES * x.stages,
             "traffic": traffic,
         }

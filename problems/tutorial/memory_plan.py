@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,10 @@ class MemoryPlan(Problem):
 
     def tables(self) -> tuple[Any, Any]:
         """Bytes and seconds of each operator's activation, each (operators,)."""
+        return self._tables
+
+    @cached_property
+    def _tables(self) -> tuple[Any, Any]:
         rng = np.random.default_rng(self.chain_seed)
         sizes = rng.integers(16, 129, self.operators) * units.MiB
         times = rng.uniform(0.2e-3, 4e-3, self.operators) * self.time_scale

@@ -80,7 +80,7 @@ class Only(enum.Enum):
 
 
 @st.composite
-def variables(draw: Any, largest: int = 3000, pins: bool = True) -> list[Variable]:
+def variables(draw: Any, largest: int = 1500, pins: bool = True) -> list[Variable]:
     """One to five variables, declared in any order, with conditions on one another."""
     made: list[Variable] = []
     product = 1

@@ -50,7 +50,7 @@ def x():
 
 def test_labels_compare_with_labels_and_members(x):
     assert (x.algo == "tiled").tolist() == [[True, False], [False, False]]
-    assert ("tiled" == x.algo).tolist() == [[True, False], [False, False]]
+    assert ("tiled" == x.algo).tolist() == [[True, False], [False, False]]  # noqa: SIM300
     assert (x.algo != "tiled").tolist() == [[False, True], [True, True]]
     assert (x.codec == Codec.INT4).tolist() == [True, False]
     assert (x.codec == "INT4").tolist() == [True, False]

@@ -193,7 +193,7 @@ def test_a_label_may_be_given_as_declared_or_by_the_name_of_its_member():
 
 
 def test_a_name_that_is_another_members_value_is_refused():
-    class Crossed(str, enum.Enum):
+    class Crossed(enum.StrEnum):
         A = "B"
         B = "A"
 
