@@ -123,6 +123,11 @@ class Adacc(Problem):
         return tuple(tensor.name for tensor in self.step.block.saved)
 
     @property
+    def masks(self) -> bool:
+        """Whether dropout masks are among the saved tensors."""
+        return any(tensor.content == "mask" for tensor in self.step.block.saved)
+
+    @property
     def tensor_count(self) -> int:
         """Saved tensors of a block that a plan decides about."""
         return len(self.tensor_names)
@@ -130,18 +135,20 @@ class Adacc(Problem):
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Step time, peak and error of each plan, block by block."""
         step, choice = self.step, x.action.position
-        table, tensor = step.table, np.arange(self.tensor_count)
-        stored = step.block.anchors + table.stored[tensor, choice].sum(axis=2)
-        workspace = table.workspace[tensor, choice].sum(axis=2)
-        again = step.block.recomputed(choice == table.dropped)
-        producing = np.array([t.seconds for t in step.block.tensors])
-        extra = table.seconds[tensor, choice].sum(axis=2) + np.where(again, producing, 0.0).sum(axis=2)
-        moved = table.transfer[tensor, choice].sum(axis=(1, 2))
-        seconds = step.base_seconds + extra.sum(axis=1) + step.exposed(moved)
+        table, tensors = step.table, step.block.tensors
+        cell = choice + len(table.labels) * np.arange(self.tensor_count)
+        again = step.block.recomputed(choice == table.dropped).sum(axis=1)
+        seconds = step.base_seconds + table.seconds.take(cell).sum(axis=(1, 2))
+        for i, tensor in enumerate(tensors):
+            seconds += again[:, i] * tensor.seconds
+        if self.offload:
+            seconds += step.exposed(table.transfer.take(cell).sum(axis=(1, 2)))
+        stored = step.block.anchors + table.stored.take(cell).sum(axis=2)
+        workspace = table.workspace.take(cell).sum(axis=2)
         return {
             "step_time": Estimate(seconds, float(step.base.sigma)),
             "peak": step.moments(stored, workspace).max(axis=1),
-            "error": table.error[tensor, choice].sum(axis=(1, 2)) / self.block_count,
+            "error": table.error.take(cell).sum(axis=(1, 2)) / self.block_count,
         }
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:

@@ -92,7 +92,8 @@ class Block:
         """
         position = {t.name: i for i, t in enumerate(self.tensors)}
         again = np.zeros((*dropped.shape[:-1], len(self.tensors)), bool)
-        again[..., [position[t.name] for t in self.saved]] = dropped
+        for i, tensor in enumerate(self.saved):
+            again[..., position[tensor.name]] = dropped[..., i]
         transient = np.array([t.role == "transient" for t in self.tensors])
         for i in reversed(range(len(self.tensors))):
             for parent in self.tensors[i].parents:

@@ -127,11 +127,15 @@ class PlanCounts:
     def values(self, choice: Array) -> Array:
         """The programme's values for a point at least as good as a given one, (layers, tensors)."""
         uses: dict[tuple[int, int, int], int] = {}
+        found: dict[tuple[int, int, tuple[int, ...]], int] = {}
         for c, part in enumerate(self.parts):
             for l, row in enumerate(choice[:, list(part)]):
                 place = IN_BULK if l < self.bulk_layers else l - self.bulk_layers
-                plan = self.planner.better(self.plans[place, c], part, row, self.criteria(place))
-                uses[place, c, plan] = uses.get((place, c, plan), 0) + 1
+                key = (place, c, tuple(row.tolist()))
+                if key not in found:
+                    found[key] = self.planner.better(self.plans[place, c], part, row, self.criteria(place))
+                own = (place, c, found[key])
+                uses[own] = uses.get(own, 0) + 1
         return np.array([uses.get((v.place, v.part, v.plan), 0) for v in self.columns])
 
     def choice(self, values: Sequence[int] | Array) -> Array:

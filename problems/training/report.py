@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import units
+from .actions import CODECS, RETAIN
+from .block import Tensor
 from .plans import Planner
 
 if TYPE_CHECKING:
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+PACKED = "packed"
 COLOURS = {
     "retain": "#2f6f9f",
+    "packed": "#8f7fb8",
     "int8": "#69b3a2",
     "int4": "#b5dfa8",
     "offload": "#f2c14e",
@@ -34,39 +38,42 @@ def positions(problem: Adacc, point: Mapping[str, Any]) -> Array:
     return np.asarray(problem.space.batch(point).action.position[0])
 
 
-def summary(problem: Adacc, point: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a saved tensor, then the total.
+def treatment(tensor: Tensor, label: str) -> str:
+    """What a label means for a tensor: either codec packs a mask into bits."""
+    return PACKED if tensor.content == "mask" and label in CODECS else label
 
-    tensor, producer: names. size: bytes in one block. One column an action: blocks that have it (a mask
-    is packed to bits by either codec). stored: bytes over all blocks. freed: bytes less than retaining.
-    seconds: codecs and recomputing, a transient counted with the tensor that asks for it first.
-    error: share of the plan's error. blocks: which block does what.
+
+def summary(problem: Adacc, point: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a saved tensor, then the total; numbers in the unit that the heading names.
+
+    tensor: its name. MiB: its size in one block. One column a treatment: blocks that have it. stored:
+    over all blocks, from forward to backward. freed: what retaining would store more. time: codecs and
+    recomputing, a transient counted with the last tensor that asks for it. error: its share of the
+    plan's. blocks: which have which treatment.
     """
     choice, step = positions(problem, point), problem.step
-    table, layers = step.table, step.layers
+    table, saved = step.table, step.block.saved
     seconds = _seconds(problem, choice)
-    rows = []
-    for i, tensor in enumerate(step.block.saved):
+    names = [label for label in (RETAIN, PACKED, *table.labels[1:]) if label != PACKED or problem.masks]
+    rows: list[dict[str, Any]] = []
+    for i, tensor in enumerate(saved):
         column = choice[:, i]
-        stored = table.stored[i, column].sum()
+        treatments = [treatment(tensor, table.labels[j]) for j in column]
+        stored = float(table.stored[i, column].sum())
         rows.append(
             {
                 "tensor": tensor.name,
-                "producer": tensor.producer,
-                "size": tensor.size,
-                **{label: int((column == j).sum()) for j, label in enumerate(table.labels)},
-                "stored": float(stored),
-                "freed": float(layers * tensor.size - stored),
-                "seconds": float(seconds[:, i].sum()),
-                "error": float(table.error[i, column].sum() / layers),
-                "blocks": runs([table.labels[j] for j in column]),
+                "MiB": tensor.size / units.MiB,
+                **{name: treatments.count(name) for name in names},
+                "stored MiB": stored / units.MiB,
+                "freed MiB": (step.layers * tensor.size - stored) / units.MiB,
+                "time ms": 1e3 * float(seconds[:, i].sum()),
+                "error": float(table.error[i, column].sum() / step.layers),
+                "blocks": runs(treatments),
             }
         )
-    total: dict[str, Any] = {"tensor": "total", "producer": "", "blocks": f"{layers} blocks"}
-    for name in rows[0]:
-        if name not in total:
-            total[name] = sum(row[name] for row in rows)
-    return [*rows, total]
+    total = {name: sum(row[name] for row in rows) for name in rows[0] if name not in {"tensor", "blocks"}}
+    return [*rows, {"tensor": "total", **total, "blocks": f"{step.layers} blocks"}]
 
 
 def _seconds(problem: Adacc, choice: Array) -> Array:
@@ -199,12 +206,18 @@ def plan_figure(problem: Adacc, point: Mapping[str, Any]) -> Figure:
     from matplotlib.patches import Patch
 
     choice, step = positions(problem, point), problem.step
-    labels, saved = step.table.labels, step.block.saved
+    saved, shown = step.block.saved, list(COLOURS)
+    cells = np.array(
+        [
+            [shown.index(treatment(t, step.table.labels[j])) for t, j in zip(saved, row, strict=True)]
+            for row in choice
+        ]
+    )
     figure = Figure(figsize=(9.0, 1.6 + 0.3 * len(saved)), layout="constrained")
     axes = figure.subplots()
-    colours = ListedColormap([COLOURS[label] for label in labels])
-    norm = BoundaryNorm(np.arange(len(labels) + 1) - 0.5, len(labels))
-    axes.pcolormesh(choice.T, cmap=colours, norm=norm, edgecolors="white", linewidth=0.6)
+    colours = ListedColormap(list(COLOURS.values()))
+    norm = BoundaryNorm(np.arange(len(shown) + 1) - 0.5, len(shown))
+    axes.pcolormesh(cells.T, cmap=colours, norm=norm, edgecolors="white", linewidth=0.6)
     names = [f"{t.name}  {units.show(float(t.size), 'B', 3)}" for t in saved]
     axes.set_yticks(np.arange(len(saved)) + 0.5, names, fontsize=8)
     axes.invert_yaxis()
@@ -212,7 +225,7 @@ def plan_figure(problem: Adacc, point: Mapping[str, Any]) -> Figure:
     axes.set_xticks(marks - 0.5, list(map(str, marks)))
     axes.set_xlabel("block")
     axes.set_title("what happens to each saved tensor", loc="left")
-    used = [Patch(color=COLOURS[label], label=label) for j, label in enumerate(labels) if (choice == j).any()]
+    used = [Patch(color=COLOURS[name], label=name) for j, name in enumerate(shown) if (cells == j).any()]
     figure.legend(handles=used, loc="outside upper right", ncols=len(used), frameon=False, fontsize=8)
     axes.tick_params(length=0)
     for side in axes.spines.values():

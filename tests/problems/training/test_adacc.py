@@ -192,9 +192,14 @@ def test_the_table_adds_up_to_the_metrics() -> None:
     total = rows[-1]
     assert [row["tensor"] for row in rows] == [*problem.tensor_names, "total"]
     overhead = result.metrics["step_time"] - problem.step.base_seconds
-    assert total["seconds"] == pytest.approx(overhead, rel=1e-9)
+    assert total["time ms"] == pytest.approx(1e3 * overhead, rel=1e-9)
     assert total["error"] == pytest.approx(result.metrics["error"])
-    assert sum(total[label] for label in problem.action_labels) == 24 * problem.tensor_count
+    assert total["stored MiB"] + total["freed MiB"] == pytest.approx(24 * total["MiB"])
+    treatments = ("retain", "packed", "int8", "int4", "recompute")
+    assert sum(total[name] for name in treatments) == 24 * problem.tensor_count
+    masks = [row for row in rows if "mask" in row["tensor"]]
+    assert masks
+    assert all(row["int8"] == row["int4"] == 0 for row in masks)
     assert runs(["retain", "retain", "int4", "retain"]) == "retain 1-2 4, int4 3"
 
 
