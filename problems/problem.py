@@ -296,9 +296,16 @@ class Problem(metaclass=ProblemType):
         return scores
 
     def draw(self, rng: np.random.Generator) -> Problem:
-        """The problem under one draw of its model errors: each `Device` parameter redrawn."""
-        drawn = {n: v.draw(rng) for n, v in self.parameters.items() if callable(getattr(v, "draw", None))}
-        return self.replace(**drawn) if drawn else self
+        """The problem under one draw of its model errors: each `Device` parameter redrawn.
+
+        A device that stands in several parameters is drawn once.
+        """
+        from ..costmodels.uncertainty import draw
+        from ..hardware import Device
+
+        devices = {n: v for n, v in self.parameters.items() if isinstance(v, Device)}
+        drawn = {device: draw(device, rng) for device in dict.fromkeys(devices.values())}
+        return self.replace(**{n: drawn[v] for n, v in devices.items()}) if devices else self
 
     @property
     def default_goal(self) -> ResolvedGoal:

@@ -104,9 +104,9 @@ def test_a_name_that_begins_with_an_underscore_is_refused(value):
 
 def test_words_that_batches_use_inside_are_free():
     made = declare(
-        "class P(ts.Problem):\n    take = ts.Bool(); active = ts.Bool()\n    jobs: int = 3; goal = ts.Metric()"
+        "class P(ts.Problem):\n    take = ts.Bool(); active = ts.Bool()\n    jobs: int = 3; goal = ts.Bool()"
     )
-    assert made().space.size == 4
+    assert made().space.size == 8
 
 
 @pytest.mark.parametrize("value", ["[]", "{}", "np.zeros(3)", "ts.param([1])"])
@@ -384,18 +384,24 @@ def test_a_pickled_problem_is_the_same_problem_without_its_caches():
     assert again.space.batch({"codec": "SLOW", "plan": True}).tile.tolist() == [3]
 
 
-def test_a_draw_redraws_what_can_be_drawn_and_keeps_the_pins():
-    class Die:
-        def __init__(self, value):
-            self.value = value
+def test_a_draw_redraws_devices_and_keeps_everything_else():
+    class Timed(ts.Problem):
+        device: ts.Device = ts.device("a100-sxm-80gb")
+        twin: ts.Device = ts.device("a100-sxm-80gb")
+        rows: int = 4
+        a = ts.Int(0, 3)
+        b = ts.Int(0, 3)
+        t = ts.Metric("s")
 
-        def draw(self, rng):
-            return Die(rng.integers(100))
+    def drawn(seed):
+        return Timed(rows=5).fix(a=2).draw(np.random.default_rng(seed))
 
+    assert drawn(0).device != Timed().device
+    assert drawn(0).device == drawn(0).twin
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert drawn(0).rows == 5
+    assert drawn(0).space.batch({"b": 1}).a.tolist() == [2]
     assert Tile().draw(np.random.default_rng(0)) == Tile()
-    drawn = Tile(table=Die(1)).fix(tile=2).draw(np.random.default_rng(0))
-    assert drawn.table.value != 1
-    assert drawn.space.batch({"codec": "SLOW", "plan": True}).tile.tolist() == [2]
 
 
 def test_defining_a_problem_imports_nothing_heavier_than_numpy():
