@@ -79,8 +79,9 @@ class _Body(dict[str, Any]):
         super().__setitem__(key, value)
 
 
+# `param` is no field specifier: type checkers would not see its positional default, and ask for the value.
 @dataclass_transform(
-    kw_only_default=True, frozen_default=True, eq_default=False, field_specifiers=(param, dataclasses.field)
+    kw_only_default=True, frozen_default=True, eq_default=False, field_specifiers=(dataclasses.field,)
 )
 class ProblemType(type):
     """The class of problem classes: collects declarations and makes the dataclass."""
