@@ -60,7 +60,8 @@ class Session:
         self._scaled = False
         self._replaying = False
         self._seconds_a_row = 0.0
-        self._began = time.monotonic()
+        self._began, self.began_at = time.monotonic(), time.time()
+        self.marks: list[tuple[int, int, float]] = []
         self.seconds_before = 0.0
 
     # --- time and state -------------------------------------------------------------------------
@@ -92,6 +93,12 @@ class Session:
             return None
         batch, scores = self.rows(np.array([row]))
         return self.problem.space.points(batch)[0], {n: float(v[0]) for n, v in scores.metrics.items()}
+
+    @property
+    def front_costs(self) -> Array:
+        """Objectives of the front, to minimise: (members, objectives)."""
+        self.archive.merge()
+        return self.archive.costs
 
     def note(self, sentence: str) -> None:
         """Keep a sentence for the user, once."""
@@ -159,6 +166,8 @@ class Session:
             self._scaled = True
             self.goal = self.archive.goal = self.goal.scaled_by(scores.metrics)
         self.evaluations += len(ids)
+        if len(ids) and (not self.marks or ids[-1] >= self.marks[-1][0]):
+            self.marks.append((int(ids[-1]) + 1, self.evaluations, time.time()))
         self.archive.add(
             ids, self.goal.costs(scores.metrics), self.goal.violation(scores.metrics), scores.failed
         )

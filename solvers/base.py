@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import BudgetError
 from ..problems.batch import Batch
@@ -19,6 +20,7 @@ from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from ..problems.scoring import Scores
 
+Array = npt.NDArray[Any]
 PROVEN_GAP = 1e-6
 
 
@@ -35,8 +37,12 @@ class Budget:
     gap: float | None = None
 
     def __post_init__(self) -> None:
-        if self.evaluations is not None and (self.evaluations != int(self.evaluations) or self.evaluations < 1):
-            raise BudgetError(f"evaluations of the budget must be a whole number of at least 1, got {self.evaluations}.")
+        if self.evaluations is not None and (
+            self.evaluations != int(self.evaluations) or self.evaluations < 1
+        ):
+            raise BudgetError(
+                f"evaluations of the budget must be a whole number of at least 1, got {self.evaluations}."
+            )
         if self.seconds is not None and not self.seconds > 0:
             raise BudgetError(f"seconds of the budget must be positive, got {self.seconds:g}.")
         if self.gap is not None and not 0 <= self.gap < 1:
@@ -105,7 +111,11 @@ class Certificate:
 def relative_gap(value: float, bound: float) -> float:
     """Distance of two values relative to the larger; 0 where both are 0."""
     size = max(abs(value), abs(bound))
-    return abs(value - bound) / size if size > 0 and math.isfinite(size) else (0.0 if value == bound else math.inf)
+    return (
+        abs(value - bound) / size
+        if size > 0 and math.isfinite(size)
+        else (0.0 if value == bound else math.inf)
+    )
 
 
 class Chunks(Protocol):
@@ -144,6 +154,16 @@ class Run(Protocol):
     @property
     def seconds_left(self) -> float | None:
         """Wall time left, or None."""
+        ...
+
+    @property
+    def evaluations_left(self) -> int | None:
+        """Rows left of the budget, or None."""
+        ...
+
+    @property
+    def front_costs(self) -> Array:
+        """Objectives of the nondominated feasible points known, to minimise: (members, objectives)."""
         ...
 
     @property

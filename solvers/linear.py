@@ -24,6 +24,17 @@ Array = npt.NDArray[Any]
 INFINITY = highspy.kHighsInf
 SCALING_ROUNDS = 4
 POLL = 0.05
+TOLERANCE = 1e-7
+"""How far HiGHS lets a row, scaled to a largest coefficient of one, be violated."""
+SMALL_COLUMNS = 200
+SMALL_SERIES = {
+    "presolve": "off",
+    "mip_allow_restart": False,
+    "mip_heuristic_run_rins": False,
+    "mip_heuristic_run_rens": False,
+    "mip_heuristic_run_root_reduced_cost": False,
+}
+"""Options for many solves of one small model: without these steps each takes a third of the time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +51,13 @@ class Row:
     def size(self, x: Array) -> float:
         """Sum of the absolute terms at x: what rounding is relative to."""
         return float(np.abs(self.coefficients) @ np.abs(x) + abs(self.constant))
+
+    def tolerance(self, bound: float) -> float:
+        """How far HiGHS may let the expression exceed `bound` (for expressions of integer columns)."""
+        size = np.abs(self.coefficients[self.coefficients != 0])
+        if not len(size):
+            return 0.0
+        return 2 * TOLERANCE * float(_row_size(size.min(), size.max(), abs(bound - self.constant)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +79,9 @@ class LinearModel:
         activity = self.matrix @ x
         size = np.maximum(abs(self.matrix) @ np.abs(x), 1e-300)
         outside = np.maximum(self.row_lower - activity, activity - self.row_upper)
-        worst = float(np.max(outside / np.maximum(size, 1e-12 * (size.max() if len(size) else 1)), initial=0.0))
+        worst = float(
+            np.max(outside / np.maximum(size, 1e-12 * (size.max() if len(size) else 1)), initial=0.0)
+        )
         bounds = np.maximum(self.lower - x, x - self.upper) / np.maximum(1.0, np.abs(x))
         return max(worst, float(np.max(bounds, initial=0.0)))
 
@@ -124,15 +144,27 @@ def compile_model(model: Any, metrics: Mapping[str, Any]) -> LinearModel:
         np.add.at(dense, places, coefficients)
         rows[name] = Row(dense, constant)
     fixed = [v.value if v.fixed else None for v in variables]
-    lower_bounds = [f if f is not None else (-INFINITY if v.lb is None else v.lb) for v, f in zip(variables, fixed, strict=True)]
-    upper_bounds = [f if f is not None else (INFINITY if v.ub is None else v.ub) for v, f in zip(variables, fixed, strict=True)]
+    lower_bounds = [
+        f if f is not None else (-INFINITY if v.lb is None else v.lb)
+        for v, f in zip(variables, fixed, strict=True)
+    ]
+    upper_bounds = [
+        f if f is not None else (INFINITY if v.ub is None else v.ub)
+        for v, f in zip(variables, fixed, strict=True)
+    ]
     matrix = sp.csr_matrix((data, columns, starts), shape=(len(low), count))
     matrix.sum_duplicates()
     integer = np.array([not v.is_continuous() for v in variables], bool)
     made = LinearModel(
-        variables, np.array(lower_bounds, float), np.array(upper_bounds, float), integer, matrix,
-        np.array(low, float), np.array(high, float), rows,
-    )  # fmt: skip
+        variables,
+        np.array(lower_bounds, float),
+        np.array(upper_bounds, float),
+        integer,
+        matrix,
+        np.array(low, float),
+        np.array(high, float),
+        rows,
+    )
     object.__setattr__(made, "column_scale", _column_scale(made))
     return made
 
@@ -141,9 +173,32 @@ def _power_of_two(scale: Array) -> Array:
     return np.exp2(np.rint(np.log2(scale)))
 
 
+def _row_size(least: Array, most: Array, bound: Array) -> Array:
+    """What a row is divided by: its bound, within the range of its coefficients (the largest for 0)."""
+    return np.where(bound > 0, np.clip(bound, least, most), most)
+
+
+def _row_scale(matrix: sp.csr_matrix, low: Array, high: Array) -> Array:
+    """Scales of the rows, so that the solver's absolute tolerance is small against each bound."""
+    size = np.abs(matrix.data)
+    filled = np.diff(matrix.indptr) > 0
+    least, most = np.ones(len(filled)), np.ones(len(filled))
+    if filled.any():
+        starts = matrix.indptr[:-1][filled]
+        least[filled] = np.minimum.reduceat(np.where(size > 0, size, np.inf), starts)
+        most[filled] = np.maximum.reduceat(size, starts)
+    most = np.where(most > 0, most, 1.0)
+    bound = np.maximum(
+        np.where(np.isfinite(low), np.abs(low), 0), np.where(np.isfinite(high), np.abs(high), 0)
+    )
+    return _power_of_two(1.0 / _row_size(np.minimum(least, most), most, bound))
+
+
 def _column_scale(model: LinearModel) -> Array:
     """Scales of the continuous columns (integers keep 1), so that rows have entries of one order."""
-    metric_rows = sp.csr_matrix(np.array([r.coefficients for r in model.metrics.values()]).reshape(-1, len(model.integer)))
+    metric_rows = sp.csr_matrix(
+        np.array([r.coefficients for r in model.metrics.values()]).reshape(-1, len(model.integer))
+    )
     stacked = abs(sp.vstack([model.matrix, metric_rows])).tocsr()
     stacked.eliminate_zeros()
     scale = np.ones(len(model.integer))
@@ -198,20 +253,21 @@ def minimize(
     start: Array | None = None,
     watch: Watch | None = None,
     relaxed: bool = False,
+    series: bool = False,
     fixed: Mapping[int, float] | None = None,
 ) -> Outcome:
     """Minimise a row under extra constraints.
 
     gap: relative gap at which to stop. start: column values to begin from. watch: called with
-    incumbent and bound, in the objective's unit. relaxed: drop integrality. fixed: column -> value.
+    incumbent and bound, in the objective's unit. relaxed: drop integrality. series: one of many solves
+    of the same model. fixed: column -> value.
     """
     scale = model.column_scale
     extra = sp.csr_matrix(np.array([c.row.coefficients for c in constraints]).reshape(-1, len(scale)))
     matrix = sp.vstack([model.matrix, extra]).tocsr() @ sp.diags(scale)
     low = np.concatenate([model.row_lower, [c.lower - c.row.constant for c in constraints]])
     high = np.concatenate([model.row_upper, [c.upper - c.row.constant for c in constraints]])
-    largest = np.asarray(abs(matrix).max(axis=1).todense()).ravel() if matrix.shape[0] else np.ones(0)
-    row_scale = _power_of_two(1.0 / np.where(largest > 0, largest, 1.0))
+    row_scale = _row_scale(matrix, low, high)
     matrix = (sp.diags(row_scale) @ matrix).tocsc() if matrix.shape[0] else matrix.tocsc()
     costs = objective.coefficients * scale
     top = float(np.abs(costs).max(initial=0.0))
@@ -223,6 +279,7 @@ def minimize(
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(scale), matrix.shape[0]
     lp.col_cost_, lp.col_lower_, lp.col_upper_ = costs * cost_scale, lower, upper
+    lp.offset_ = objective.constant * cost_scale  # inside, so that the gap is relative to the whole value
     lp.row_lower_, lp.row_upper_ = low * row_scale, high * row_scale
     lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
@@ -233,9 +290,17 @@ def minimize(
 
     solver = highspy.Highs()
     for name, value in {
-        "output_flag": False, "threads": 1, "random_seed": seed % 2**31, "mip_abs_gap": 0.0, "mip_rel_gap": gap,
-        "mip_feasibility_tolerance": 1e-7, "primal_feasibility_tolerance": 1e-8, "dual_feasibility_tolerance": 1e-8,
-    }.items():  # fmt: skip
+        "output_flag": False,
+        "threads": 1,
+        "random_seed": seed % 2**31,
+        "mip_abs_gap": 0.0,
+        "mip_rel_gap": gap,
+        "mip_feasibility_tolerance": TOLERANCE,
+        "primal_feasibility_tolerance": 1e-8,
+        "dual_feasibility_tolerance": 1e-8,
+        "small_matrix_value": 1e-12,
+        **(SMALL_SERIES if series and len(scale) <= SMALL_COLUMNS else {}),
+    }.items():
         solver.setOptionValue(name, value)
     if seconds is not None:
         solver.setOptionValue("time_limit", max(0.01, seconds))
@@ -243,14 +308,14 @@ def minimize(
     if start is not None and not np.isnan(start).any():
         solver.setSolution(len(scale), np.arange(len(scale), dtype=np.int32), start / scale)
 
-    def value(scaled: float) -> float | None:
-        return scaled / cost_scale + objective.constant if abs(scaled) < INFINITY else None
+    def unscaled(scaled: float) -> float | None:
+        return scaled / cost_scale if abs(scaled) < INFINITY else None
 
     if watch is not None:
 
         def improved(event: Any) -> None:
             out = event.data_out
-            watch(value(out.objective_function_value), value(out.mip_dual_bound))
+            watch(unscaled(out.objective_function_value), unscaled(out.mip_dual_bound))
 
         solver.cbMipImprovingSolution += improved
     interrupted = _run(solver, seconds)
@@ -263,17 +328,26 @@ def minimize(
         x = np.where(model.integer & (not relaxed), np.rint(x), x)
     bound: float | None = None
     if whole.any():
-        bound = value(info.mip_dual_bound)
+        bound = unscaled(info.mip_dual_bound)
     elif status == states.kOptimal:
-        bound = value(info.objective_function_value)
+        bound = unscaled(info.objective_function_value)
     if status == states.kOptimal and bound is None and x is not None:
         bound = objective.value(x)
     infeasible = status == states.kInfeasible
     if status == states.kUnboundedOrInfeasible:
-        infeasible = top == 0 or minimize(
-            model, Row(np.zeros(len(scale)), 0.0), constraints, gap=gap, seconds=seconds, seed=seed, relaxed=relaxed,
-            fixed=fixed,
-        ).infeasible  # fmt: skip
+        infeasible = (
+            top == 0
+            or minimize(
+                model,
+                Row(np.zeros(len(scale)), 0.0),
+                constraints,
+                gap=gap,
+                seconds=seconds,
+                seed=seed,
+                relaxed=relaxed,
+                fixed=fixed,
+            ).infeasible
+        )
     unbounded = status == states.kUnbounded or (status == states.kUnboundedOrInfeasible and not infeasible)
     return Outcome(x, bound, infeasible, unbounded, interrupted, status == states.kTimeLimit)
 

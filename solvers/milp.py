@@ -21,6 +21,7 @@ from .linear import Constraint, Outcome, Row, minimize
 from .views import CheckedView
 
 SWEEP_STEP = 1e-6
+SLACK, ROUNDING = 1e-9, 1e-12
 WARM_ROWS = 256
 CHECKED_ROWS = 16
 REPAIRS = 6
@@ -70,9 +71,13 @@ class Milp(OneShot):
         The feasible points are also encoded and checked: a view that forbids one is wrong.
         """
         run, space = self.run, self.run.problem.space
+        count = 0
         if run.problem.cost == "fast":
-            allowed = run.budget.evaluations or WARM_ROWS
-            draws = space.sample(np.random.default_rng([run.seed, 0xA11]), min(WARM_ROWS, max(1, allowed // 4)))
+            count = (
+                WARM_ROWS if run.budget.evaluations is None else min(WARM_ROWS, run.budget.evaluations // 4)
+            )
+        if count:
+            draws = space.sample(np.random.default_rng([run.seed, 0xA11]), count)
             scores = run.score(draws)
             feasible = np.flatnonzero((run.goal.violation(scores.metrics) <= 0) & ~scores.failed)
             for row in feasible[:CHECKED_ROWS]:
@@ -85,11 +90,21 @@ class Milp(OneShot):
         for limit in limits:
             if np.isfinite(limit.bound):
                 row = self.view.linear.metrics[limit.metric]
-                rows.append(Constraint(row, upper=limit.bound) if limit.sense == "<=" else Constraint(row, lower=limit.bound))
+                rows.append(
+                    Constraint(row, upper=limit.bound)
+                    if limit.sense == "<="
+                    else Constraint(row, lower=limit.bound)
+                )
         return rows
 
     def _minimize(
-        self, objective: Objective, constraints: list[Constraint], start: np.ndarray | None, show: bool
+        self,
+        objective: Objective,
+        constraints: list[Constraint],
+        start: np.ndarray | None,
+        *,
+        show: bool = False,
+        series: bool = False,
     ) -> Outcome:
         row = self.view.linear.metrics[objective.metric]
         signed = Row(objective.sign * row.coefficients, objective.sign * row.constant)
@@ -101,9 +116,16 @@ class Milp(OneShot):
             )
 
         outcome = minimize(
-            self.view.linear, signed, constraints, gap=self.gap, seconds=self.run.seconds_left, seed=self.run.seed,
-            start=start, watch=watch if show else None,
-        )  # fmt: skip
+            self.view.linear,
+            signed,
+            constraints,
+            gap=self.gap,
+            seconds=self.run.seconds_left,
+            seed=self.run.seed,
+            start=start,
+            watch=watch if show else None,
+            series=series,
+        )
         if outcome.unbounded:
             raise ViewMismatch(
                 f"the MILP view of {type(self.run.problem).__name__} lets '{objective.metric}' be "
@@ -123,6 +145,11 @@ class Milp(OneShot):
             self._accept(outcome, objective, goal.limits, start)
         if bound is None:
             return Certificate.none("no bound was reached in the time given")
+        best = self.run.best
+        if best is not None and outcome.x is not None:
+            noise = ROUNDING * self.view.linear.metrics[objective.metric].size(outcome.x)
+            if abs(bound - best[1][objective.metric]) <= noise:
+                bound = best[1][objective.metric]
         self.run.progress(bound=bound)
         return self._certificate(objective, bound)
 
@@ -131,7 +158,8 @@ class Milp(OneShot):
         own = "" if self.view.view.exact else " (the view's own bound: it approximates the referee)"
         shown = units.show(bound, objective.unit, 6)
         statement = f"no point has {objective.metric} {word} {shown}{own}"
-        return Certificate("bound", bound, None, statement, exact=self.view.view.exact)
+        exact = self.view.view.exact
+        return Certificate("bound" if exact else "none", bound, None, statement, exact=exact)
 
     def _accept(
         self, outcome: Outcome, objective: Objective, limits: tuple[Limit, ...], start: np.ndarray | None
@@ -140,6 +168,9 @@ class Milp(OneShot):
         tightened = limits
         for _ in range(REPAIRS):
             assert outcome.x is not None
+            if self.run.evaluations_left == 0:
+                self.run.note("the evaluations were spent before the answer of the MILP view could be scored")
+                return False
             scores = self.view.check_answer(outcome.x, self.run)
             if not self.view.view.exact:
                 return True
@@ -151,7 +182,7 @@ class Milp(OneShot):
                 replace(now, bound=now.bound - now.sign * 2 * over[was]) if over[was] else now
                 for now, was in zip(tightened, limits, strict=True)
             )
-            outcome = self._minimize(objective, self._constraints(tightened), start, show=False)
+            outcome = self._minimize(objective, self._constraints(tightened), start)
             if outcome.x is None:
                 return False
         return False
@@ -163,66 +194,103 @@ class Milp(OneShot):
             objective = Objective(limit.metric, "min" if limit.sense == "<=" else "max", limit.unit)
             others = tuple(v for v in goal.limits if v is not limit)
             word = "least" if limit.sense == "<=" else "largest"
-            outcome = self._minimize(objective, self._constraints(others), None, show=False)
+            outcome = self._minimize(objective, self._constraints(others), None)
             held = ", with the other limits held" if others else ""
             if outcome.x is None and others:
-                outcome = self._minimize(objective, [], None, show=False)
+                outcome = self._minimize(objective, [], None)
                 held = ", with no other limit"
             if outcome.x is None:
                 continue
             value = self.view.linear.metrics[limit.metric].value(outcome.x)
             if limit.sign * (value - limit.bound) > 0:
                 reach = units.show(value, limit.unit, 6)
-                sentences.append(f"'{limit}' cannot be met: the {word} reachable {limit.metric} is {reach}{held}")
+                sentences.append(
+                    f"'{limit}' cannot be met: the {word} reachable {limit.metric} is {reach}{held}"
+                )
             else:
                 sentences.append(f"'{limit}' alone can be met")
         said = "; ".join(sentences) or "the view has no feasible point whatever the limits"
         exact = self.view.view.exact
         if self.run.best is not None and exact:
             raise ViewMismatch(
-                f"the MILP view of {type(self.run.problem).__name__} calls the goal infeasible, but the referee "
-                f"has a feasible point: {self.run.best[1]}."
+                f"the MILP view of {type(self.run.problem).__name__} calls the goal infeasible, but the "
+                f"referee has a feasible point: {self.run.best[1]}."
             )
-        return Certificate("proven" if exact else "none", statement=f"no point meets the limits: {said}",
-                           exact=exact, infeasible=True)  # fmt: skip
+        return Certificate(
+            "proven" if exact else "none",
+            statement=f"no point meets the limits: {said}",
+            exact=exact,
+            infeasible=True,
+        )
 
     def _sweep(self, start: np.ndarray | None) -> Certificate:
         first, second = self.run.goal.objectives
-        limits = self.run.goal.limits
+        limits = self._constraints(self.run.goal.limits)
         row = {o: self.view.linear.metrics[o.metric] for o in (first, second)}
-        points, proven, stop = 0, True, ""
+        proven, widest, largest = True, 0.0, 0.0
+        reached: list[float] = []
+        found: list[list[float]] = []
         extra: list[Constraint] = []
         while True:
-            outcome = self._minimize(first, [*self._constraints(limits), *extra], start, show=False)
+            if self.run.evaluations_left == 0:
+                return self._stopped("the evaluations are spent", len(reached))
+            outcome = self._minimize(first, [*limits, *extra], start, series=True)
             if outcome.infeasible:
-                if not points:
+                if not reached:
                     return self._infeasible(self.run.goal)
                 break
             if outcome.x is None or outcome.out_of_time or outcome.interrupted:
-                stop = "interrupted" if outcome.interrupted else "out of time"
-                break
+                return self._stopped("interrupted" if outcome.interrupted else "out of time", len(reached))
             best = row[first].value(outcome.x)
-            slack = 1e-9 * row[first].size(outcome.x)
+            slack = SLACK * row[first].size(outcome.x)
             held = _at_least_as_good(first, row[first], best, slack)
-            again = self._minimize(second, [*self._constraints(limits), *extra, held], outcome.x, show=False)
+            again = self._minimize(second, [*limits, *extra, held], outcome.x, series=True)
             if again.x is None or again.out_of_time or again.interrupted:
-                stop = "interrupted" if again.interrupted else "out of time"
-                break
+                return self._stopped("interrupted" if again.interrupted else "out of time", len(reached))
             if outcome.bound is not None:
-                proven &= abs(best - first.sign * outcome.bound) <= self.gap * max(abs(best), 1e-300) + 2 * slack
-            self._accept(again, second, limits, None)
-            points += 1
-            reached = row[second].value(again.x)
-            step = max(SWEEP_STEP * abs(reached), 1e-9 * row[second].size(again.x))
-            extra = [_at_least_as_good(second, row[second], reached - second.sign * step, 0.0)]
+                proven &= (
+                    abs(best - first.sign * outcome.bound) <= self.gap * max(abs(best), 1e-300) + 2 * slack
+                )
+            now = row[second].value(again.x)
+            if reached and second.sign * (now - reached[-1]) >= 0:
+                return self._stopped(f"'{second.metric}' no longer improves", len(reached))
+            self._accept(again, second, self.run.goal.limits, None)
+            reached.append(now)
+            found.append([o.sign * row[o].value(again.x) for o in (first, second)])
+            step = max(SWEEP_STEP * abs(now), 4 * row[second].tolerance(now))
+            widest, largest = max(widest, step), max(largest, abs(now))
+            extra = [_at_least_as_good(second, row[second], now - second.sign * step, 0.0)]
             start = None
             self.run.progress(incumbent=best)
-        if stop:
-            return Certificate.none(f"the sweep of the front stopped ({stop}) after {points} efficient points")
-        statement = f"all {points} efficient points, each within {self.gap:g} of its bound"
         if not self.view.view.exact:
-            return Certificate.none(statement + " in the view, which approximates the referee")
+            return Certificate.none(
+                f"all {len(reached)} efficient points of the view, which approximates the referee"
+            )
+        front = self.run.front_costs
+        self._check_front(front, np.array(found))
+        statement = f"all {len(front)} efficient points, each within {self.gap:g} of its bound"
+        proven &= widest <= 2 * SWEEP_STEP * largest or len(reached) == 1
         return Certificate.proven(statement) if proven else Certificate.none(statement)
+
+    def _stopped(self, why: str, points: int) -> Certificate:
+        return Certificate.none(f"the sweep of the front stopped ({why}) after {points} efficient points")
+
+    def _check_front(self, front: np.ndarray, found: np.ndarray) -> None:
+        """Raises ViewMismatch where a point that the run knows beats all that the view found.
+
+        front, found: (members, 2) costs of the known front and of the view's own points.
+        """
+        allowed = max(2 * SWEEP_STEP, self.gap) * np.maximum(np.abs(front), np.abs(found).max(axis=0))
+        covered = (found[None] <= (front + allowed)[:, None]).all(axis=2).any(axis=1)
+        if not covered.all():
+            goal, beyond = self.run.goal, front[~covered][0]
+            shown = ", ".join(
+                f"{o.metric} {o.sign * v:.9g}" for o, v in zip(goal.objectives, beyond, strict=True)
+            )
+            raise ViewMismatch(
+                f"{type(self.run.problem).__name__}: a point with {shown} lies beyond the front of the MILP "
+                "view; the view forbids points that the referee allows."
+            )
 
 
 def _at_least_as_good(objective: Objective, row: Row, value: float, slack: float) -> Constraint:

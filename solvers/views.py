@@ -29,7 +29,9 @@ class CheckedView:
         self.problem, self.view = problem, view
         unknown = next((n for n in view.metrics if n not in problem.metrics), None)
         if unknown is not None:
-            raise ViewMismatch(f"the MILP view of {self.name} expresses '{unknown}', which is no metric of it.")
+            raise ViewMismatch(
+                f"the MILP view of {self.name} expresses '{unknown}', which is no metric of it."
+            )
         self.linear = compile_model(view.model, view.metrics)
 
     @property
@@ -51,28 +53,25 @@ class CheckedView:
         """Columns that hold decisions: integers, and variables named after the problem's own."""
         names = self.problem.space.domains
         own = [v.parent_component().local_name in names for v in self.linear.variables]
-        return self.linear.integer | np.array(own, bool)
+        return np.asarray(self.linear.integer | np.array(own, bool))
 
-    def settle(self, x: Array) -> Array:
-        """With the decisions of x fixed, the least value of each epigraph metric, one after another."""
+    def settle(self, x: Array) -> dict[str, tuple[float, float]]:
+        """With the decisions of x fixed, the least value of each epigraph metric and its rounding size."""
         fixed = {int(i): float(x[i]) for i in np.flatnonzero(self._decisions())}
+        settled = {}
         for metric in self.view.upper:
-            outcome = minimize(self.linear, self.linear.metrics[metric], [], gap=0.0, fixed=fixed)
+            row = self.linear.metrics[metric]
+            outcome = minimize(self.linear, row, [], gap=0.0, fixed=fixed)
             if outcome.x is None:
-                raise ViewMismatch(f"the MILP view of {self.name} has no solution at its own answer ('{metric}').")
-            self._least = {**getattr(self, "_least", {}), metric: self.linear.metrics[metric].value(outcome.x)}
-            x = outcome.x
-        return x
+                raise ViewMismatch(
+                    f"the MILP view of {self.name} has no solution at its own answer ('{metric}')."
+                )
+            settled[metric] = (row.value(outcome.x), row.size(outcome.x))
+        return settled
 
     def metrics_at(self, x: Array) -> dict[str, tuple[float, float]]:
         """Each metric of the view at x, epigraphs settled: value and the size it is rounded to."""
-        self._least: dict[str, float] = {}
-        settled = self.settle(x) if self.view.upper else x
-        found = {}
-        for name, row in self.linear.metrics.items():
-            base = settled if name in self.view.upper else x
-            found[name] = (self._least.get(name, row.value(base)), row.size(base))
-        return found
+        return {n: (row.value(x), row.size(x)) for n, row in self.linear.metrics.items()} | self.settle(x)
 
     def compare(self, x: Array, scores: Scores, row: int, point: Mapping[str, Any]) -> None:
         """Raises ViewMismatch where a metric of the view and of the referee differ."""
@@ -82,8 +81,8 @@ class CheckedView:
             if not abs(value - referee) <= allowed:
                 shown = ", ".join(f"{k}={v!r}"[:60] for k, v in list(point.items())[:4])
                 raise ViewMismatch(
-                    f"{self.name}: the MILP view and the referee disagree on '{name}': view {value:.9g}, referee "
-                    f"{referee:.9g} (at {shown})."
+                    f"{self.name}: the MILP view and the referee disagree on '{name}': view {value:.9g}, "
+                    f"referee {referee:.9g} (at {shown})."
                 )
 
     def check_answer(self, x: Array, run: Run) -> Scores:
@@ -93,7 +92,9 @@ class CheckedView:
         try:
             batch = self.problem.space.batch(decoded)
         except SpaceError as error:
-            raise ViewMismatch(f"{self.name}: the MILP view decodes to a point outside the space: {error}") from None
+            raise ViewMismatch(
+                f"{self.name}: the MILP view decodes to a point outside the space: {error}"
+            ) from None
         scores = run.score(batch)
         if scores.failed[0]:
             raise ViewMismatch(f"{self.name}: the referee fails at the point that the MILP view decodes to.")
@@ -114,7 +115,9 @@ class CheckedView:
             raise ViewMismatch(f"{self.name}: encode leaves the view's variable '{unset}' unset.")
         shown = ", ".join(f"{k}={v!r}"[:60] for k, v in list(point.items())[:4])
         if self.linear.violation(x) > ROW_TOLERANCE:
-            raise ViewMismatch(f"{self.name}: the MILP view forbids a point that the referee allows ({shown}).")
+            raise ViewMismatch(
+                f"{self.name}: the MILP view forbids a point that the referee allows ({shown})."
+            )
         if not self.view.exact:
             return
         if stands_for is None:
@@ -126,7 +129,9 @@ class CheckedView:
         costs, violation = goal.costs(scores.metrics), goal.violation(scores.metrics)
         worse = costs[1] - costs[0] > RELATIVE * np.maximum(np.abs(costs[0]), np.abs(costs[1]))
         if worse.any() or violation[1] > violation[0] + PROVEN_GAP:
-            raise ViewMismatch(f"{self.name}: encode stands a worse point in for one that the referee allows ({shown}).")
+            raise ViewMismatch(
+                f"{self.name}: encode stands a worse point in for one that the referee allows ({shown})."
+            )
 
 
 def check_bound(problem: Problem, goal: ResolvedGoal, bound: float, best: float) -> None:
@@ -135,6 +140,6 @@ def check_bound(problem: Problem, goal: ResolvedGoal, bound: float, best: float)
     beyond = objective.sign * (bound - best)
     if beyond > RELATIVE * max(abs(bound), abs(best)):
         raise ViewMismatch(
-            f"{type(problem).__name__}: a point with {objective.metric} {best:.9g} beats the MILP view's bound "
-            f"{bound:.9g}; the view forbids points that the referee allows."
+            f"{type(problem).__name__}: a point with {objective.metric} {best:.9g} beats the MILP view's "
+            f"bound {bound:.9g}; the view forbids points that the referee allows."
         )
