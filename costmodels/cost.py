@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Number: TypeAlias = "float | Array"
 Tier = Literal["calibrated", "same family", "uncalibrated"]
+Key = TypeVar("Key", bound=str)
 TIERS: tuple[Tier, ...] = ("calibrated", "same family", "uncalibrated")
 
 
@@ -25,9 +26,9 @@ TIERS: tuple[Tier, ...] = ("calibrated", "same family", "uncalibrated")
 class Cost:
     """time (s), flops, bytes (B by memory level), energy (J or None where unknown).
 
-    errors: one standard deviation of the time in seconds, by operator family.
-    tier: how the coefficients were found, the worst of the parts. outside: where the shape lies
-    outside the calibrated range. Every array has the broadcast shape of shapes and device.
+    errors: one standard deviation of the time in seconds, by operator family. tiers: seconds by how the
+    coefficients were found. outside: where the shape lies outside the calibrated range. Every array has
+    the broadcast shape of shapes and device.
     """
 
     time: Number
@@ -35,7 +36,7 @@ class Cost:
     bytes: Mapping[str, Number] = field(default_factory=dict)
     energy: Number | None = None
     errors: Mapping[str, Number] = field(default_factory=dict)
-    tier: Tier = "calibrated"
+    tiers: Mapping[Tier, Number] = field(default_factory=dict)
     outside: Any = False
 
     @classmethod
@@ -53,6 +54,13 @@ class Cost:
             ratio = np.sqrt(variance) / self.time
         return np.where(np.asarray(self.time) > 0, ratio, 0.0)[()]
 
+    @cached_property
+    def tier(self) -> Tier:
+        """The worst tier that explains at least 5 % of the time."""
+        total = float(np.sum(self.time))
+        counted = [name for name, part in self.tiers.items() if float(np.sum(part)) >= 0.05 * total]
+        return max(counted, key=TIERS.index, default="calibrated")
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The broadcast shape."""
@@ -66,7 +74,7 @@ class Cost:
             _sum(self.bytes, other.bytes),
             _add(self.energy, other.energy),
             _sum(self.errors, other.errors),
-            _worse(self.tier, other.tier),
+            _sum(self.tiers, other.tiers),
             np.logical_or(self.outside, other.outside),
         )
 
@@ -78,17 +86,17 @@ class Cost:
     def __or__(self, other: Cost) -> Cost:
         """Both at once: the longer time, all of the work. Perfect overlap, hence a lower bound."""
         first = np.asarray(self.time) >= np.asarray(other.time)
-        errors = {
-            family: np.where(first, self.errors.get(family, 0.0), other.errors.get(family, 0.0))[()]
-            for family in {**self.errors, **other.errors}
-        }
+
+        def longer(a: Mapping[Any, Number], b: Mapping[Any, Number]) -> dict[Any, Number]:
+            return {key: np.where(first, a.get(key, 0.0), b.get(key, 0.0))[()] for key in {**a, **b}}
+
         return Cost(
             np.maximum(self.time, other.time),
             self.flops + other.flops,
             _sum(self.bytes, other.bytes),
             _add(self.energy, other.energy),
-            errors,
-            _worse(self.tier, other.tier),
+            longer(self.errors, other.errors),
+            longer(self.tiers, other.tiers),
             np.logical_or(self.outside, other.outside),
         )
 
@@ -102,7 +110,7 @@ class Cost:
             {level: value * count for level, value in self.bytes.items()},
             None if self.energy is None else self.energy * count,
             {family: value * count for family, value in self.errors.items()},
-            self.tier,
+            {tier: value * count for tier, value in self.tiers.items()},
             self.outside,
         )
 
@@ -125,7 +133,7 @@ class Cost:
             {k: pick(v) for k, v in self.bytes.items()},
             None if self.energy is None else pick(self.energy),
             {k: pick(v) for k, v in self.errors.items()},
-            self.tier,
+            {k: pick(v) for k, v in self.tiers.items()},
             pick(self.outside),
         )
 
@@ -139,13 +147,9 @@ class Cost:
         return f"Cost({time}, {flops} flop, {self.tier})"
 
 
-def _sum(a: Mapping[str, Number], b: Mapping[str, Number]) -> dict[str, Number]:
+def _sum(a: Mapping[Key, Number], b: Mapping[Key, Number]) -> dict[Key, Number]:
     return {key: a.get(key, 0.0) + b.get(key, 0.0) for key in {**a, **b}}
 
 
 def _add(a: Number | None, b: Number | None) -> Number | None:
     return None if a is None or b is None else a + b
-
-
-def _worse(a: Tier, b: Tier) -> Tier:
-    return max(a, b, key=TIERS.index)

@@ -124,13 +124,14 @@ def _joined(parts: list[Cost], shape: tuple[int, ...], axis: int) -> Cost:
         return np.concatenate(full, axis=axis)
 
     first = parts[0]
+    time = join([part.time for part in parts])
     return Cost(
-        join([part.time for part in parts]),
+        time,
         join([part.flops for part in parts]),
         {level: join([part.bytes[level] for part in parts]) for level in first.bytes},
         None if first.energy is None else join([part.energy for part in parts]),
         {family: join([part.errors[family] for part in parts]) for family in first.errors},
-        first.tier,
+        dict.fromkeys(first.tiers, time),
         join([part.outside for part in parts]),
     )
 
@@ -155,7 +156,7 @@ def combine(family: str, features: Features, device: Device, dtype: str, found: 
         bytes={level: _spread(value, shape) for level, value in features.traffic.items()},
         energy=operator_energy(device, dtype, features.flops, features.traffic, full),
         errors={family: full * sigma},
-        tier=found.tier,
+        tiers={found.tier: full},
         outside=_spread(outside, shape),
     )
 

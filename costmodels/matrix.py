@@ -18,8 +18,9 @@ def features(device: Device, dtype: str, *, m: Number, n: Number, k: Number, bat
     """Tiles and waves on GPUs and accelerators, a non-negative sum over memory levels on CPUs."""
     item = size_of(dtype)
     flops = 2.0 * m * n * k * batch
-    weights = batch * k * n * item
-    activations = batch * (m * k * item + m * n * max(item, 2.0))
+    busy = np.where(flops > 0, 1.0, 0.0)
+    weights = busy * batch * k * n * item
+    activations = busy * batch * (m * k * item + m * n * max(item, 2.0))
     flow = traffic(device, weights + activations, weights + activations)
     if device.kind != "cpu":
         law = partial(gemm_time, device, dtype, m, n, k, batch, weights + activations)
@@ -36,8 +37,8 @@ def features(device: Device, dtype: str, *, m: Number, n: Number, k: Number, bat
             "launch": calls(device, flops),
             "arithmetic": padded / peak,
             "thin": 2.0 * batch * np.minimum(m, 4.0) * n * k / peak,
-            "ramp": 64.0 * batch * m * n / peak,
-            "pack": batch * m * k * item / device.innermost.bandwidth,
+            "ramp": 64.0 * busy * batch * m * n / peak,
+            "pack": busy * batch * m * k * item / device.innermost.bandwidth,
             **{name: levels[name] * inner[name] for name in levels},
             "repack": np.where(np.asarray(m) > 1, weights, 0.0) / device.innermost.bandwidth,
             "repack_far": np.where(np.asarray(m) > 1, levels["dram"] * inner["dram"], 0.0),

@@ -25,7 +25,7 @@ TILES: tuple[tuple[int, int], ...] = (
 )  # fmt: skip
 SPLITS: tuple[int, ...] = (1, 2, 4, 8)
 DEPTH = 32.0
-SUSTAINED = 1e-3  # s
+SUSTAINED = 500.0  # launches, a millisecond
 
 # name -> (start, least, greatest); step and tile in clock cycles, launch and second in launches.
 BOUNDS: dict[str, tuple[float, float, float]] = {
@@ -84,10 +84,11 @@ def gemm_time(
     compute = compute_time(device, dtype, m, n, k, batch, c)
     miss = misses(device, bytes, "l2")
     l2 = c["l2"] * device.level("l2").bandwidth
-    memory = bytes * (miss * (1.0 / (c["dram"] * device.bandwidth) - 1.0 / l2) + 1.0 / l2)
+    slower = np.maximum(1.0 / (c["dram"] * device.bandwidth) - 1.0 / l2, 0.0)
+    memory = bytes * (miss * slower + 1.0 / l2)
     # The p-norm, from the larger of the two so that powers stay in range.
     larger, smaller = np.maximum(compute, memory), np.minimum(compute, memory)
     ratio = smaller / np.maximum(larger, 1e-30)
     busy = np.where(m * n * k * batch > 0, 1.0, 0.0)
     time = busy * (c["launch"] * device.launch + larger * (1.0 + ratio ** c["p"]) ** (1.0 / c["p"]))
-    return time * (1.0 + c["droop"] * time / (time + SUSTAINED))
+    return time * (1.0 + c["droop"] * time / (time + SUSTAINED * device.launch))

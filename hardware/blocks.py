@@ -83,14 +83,15 @@ def sram(technology: Technology, *, capacity: Value, width: Value = 64) -> Block
 
 
 def fifo(technology: Technology, *, depth: Value, width: Value = 64) -> Block:
-    """A queue of `depth` words of `width` bits: registers while small, a macro beyond 1 KiB."""
+    """A queue of `depth` words of `width` bits: registers, or a macro with 4,000 bits' worth of periphery,
+    whichever is smaller."""
     bits = np.asarray(depth, dtype=np.float64) * width
-    small = bits <= 8192
-    macro = technology.sram_energy(bits / 8) * width / 64.0
-    flops = technology.energy("register.bit") * width * 2.0
-    area = np.where(small, bits * technology.area("register.bit"), bits * technology.sram_cell / 0.5)
-    joules = np.where(small, flops, macro)[()]
-    return _block(technology, "fifo", area[()], {"push": joules, "pop": joules})
+    registers = bits * technology.area("register.bit")
+    macro = bits * technology.sram_cell / 0.5 + 4000 * technology.area("register.bit")
+    shift = technology.energy("register.bit") * width * 2.0
+    access = technology.sram_energy(bits / 8) * width / 64.0
+    joules = np.where(registers <= macro, shift, access)[()]
+    return _block(technology, "fifo", np.minimum(registers, macro)[()], {"push": joules, "pop": joules})
 
 
 def sorter(technology: Technology, *, lanes: Value, bits: int = 32) -> Block:

@@ -59,7 +59,7 @@ def build(name: str) -> Device:
         "l2.energy": Quantity(1.8e-12, "J/B", "1 MB SRAM, 14 pJ for 64 bit at 7 nm (remembered)", "guess"),
         "l3.capacity": Quantity(c["l3"] * 2.0**20, "B", *ME),
         "l3.bandwidth": Quantity(
-            10 * clock * cores, "B/s", "10 B a clock and core through the mesh", "guess"
+            16 * clock * cores, "B/s", "16 B a clock and core through the mesh", "guess"
         ),
         "l3.energy": Quantity(
             6e-12, "J/B", "long on-chip wires, order of 1 pJ/bit at 7 nm", "guess", 3e-12, 1e-11
