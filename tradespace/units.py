@@ -38,7 +38,9 @@ def scales(unit: str) -> dict[str, float]:
     True
     """
     table = {"": 1.0, **_EXTRA.get(unit, {})}
-    if not unit or unit in {"1", "m2"}:
+    if unit in {"", "1"}:
+        return table
+    if unit == "m2":
         return {**table, unit: 1.0}
     prefixes = dict(_DECIMAL)
     if unit.split("/")[0] in {"B", "bit"}:
