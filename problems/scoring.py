@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .problem import Problem
 
 Array = npt.NDArray[Any]
+TELLING_ROWS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +82,14 @@ def evaluate(problem: Problem, batch: Batch) -> Scores:
     """Score a batch with the problem's referee.
 
     A row with NaN in any metric fails alone; an exception is located by halving and fails its rows.
-    Raises EvaluationError where more than half of several rows fail, a metric is missing or unknown,
-    or has another shape than (rows,).
+    Raises EvaluationError where more than half of at least 8 rows fail (the run counts smaller batches
+    together), a metric is missing or unknown, or has another shape than (rows,).
     """
     if not len(batch):
         empty = np.empty(0)
         return Scores(dict.fromkeys(problem.metrics, empty), {}, np.empty(0, bool), {})
     scores = _Halving(problem, len(batch)).score(batch)
-    if len(batch) > 1 and 2 * np.count_nonzero(scores.failed) > len(batch):
+    if len(batch) >= TELLING_ROWS and 2 * np.count_nonzero(scores.failed) > len(batch):
         reason = next(iter(scores.errors.values()), "NaN in " + ", ".join(_nan_metrics(scores)))
         share = f"{int(scores.failed.sum())} of {len(batch)} rows"
         raise EvaluationError(f"{type(problem).__name__}.evaluate failed on {share}: {reason}")
