@@ -28,9 +28,9 @@ def nondominated(costs: Array) -> Array:
     if costs.shape[1] == 2:
         order = np.lexsort((costs[:, 1], costs[:, 0]))
         second = costs[order, 1]
-        best = np.concatenate([[np.inf], np.minimum.accumulate(second)[:-1]])
         keep = np.zeros(len(costs), bool)
-        keep[order[second < best]] = True
+        keep[order[:1]] = True
+        keep[order[1:][second[1:] < np.minimum.accumulate(second)[:-1]]] = True
         return keep
     import moocore
 
@@ -109,7 +109,7 @@ class Archive:
         ids = np.concatenate([self.ids, *(i for i, _ in self._buffer)])
         costs = np.concatenate([self.costs, *(c for _, c in self._buffer)])
         self._buffer, self._buffered = [], 0
-        order = np.lexsort((ids, *costs.T[::-1]))
+        order = np.lexsort(costs.T[::-1])  # stable: of equal rows the earliest stays
         ids, costs = ids[order], costs[order]
         keep = nondominated(costs)
         self.ids, self.costs = ids[keep], costs[keep]
@@ -130,6 +130,11 @@ class Archive:
             return float(self.costs[0, 0] * self.goal.objectives[0].sign)
         return None
 
+    @property
+    def counts(self) -> Array:
+        """Rows, feasible rows, failed rows, and the row of least violation."""
+        return np.array([self.rows, self.feasible, self.failed, self.least_violation_id])
+
     def state(self) -> dict[str, Array]:
         """The archive as arrays, for a long sweep's checkpoint."""
         self.merge()
@@ -149,7 +154,13 @@ class Archive:
 
 
 def knee(costs: Array) -> int:
-    """The row nearest to the ideal point after scaling each objective by its range."""
-    low, high = costs.min(axis=0), costs.max(axis=0)
-    span = np.where(np.isfinite(high - low) & (high > low), high - low, 1.0)
-    return int(np.argmin((((costs - low) / span) ** 2).sum(axis=1)))
+    """The row nearest to the ideal point after scaling each objective by its range; infinite costs last."""
+    finite = np.isfinite(costs)
+    low = np.min(costs, axis=0, where=finite, initial=np.inf)
+    high = np.max(costs, axis=0, where=finite, initial=-np.inf)
+    span = np.where(high > low, high - low, 1.0)
+    far = np.where(costs > 0, len(costs.T) + 1.0, 0.0)
+    scaled = np.where(
+        finite, (np.where(finite, costs, 0.0) - np.where(np.isfinite(low), low, 0.0)) / span, far
+    )
+    return int(np.argmin((scaled**2).sum(axis=1)))

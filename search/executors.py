@@ -1,7 +1,8 @@
 """Where rows are evaluated: in this process, or in worker processes.
 
-Points are split into shards of 1,024 rows whatever the number of workers, because the last bit of a
-matrix product depends on the rows that stand beside each other; so one worker and many agree.
+Points are split into shards of 1,024 rows (of one row where the referee is declared slow) whatever the
+number of workers, because the last bit of a matrix product depends on the rows that stand beside each
+other; so one worker and many agree.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -23,7 +24,8 @@ from ..problems.problem import Problem
 from ..problems.registry import load_file, module_name
 from ..problems.scoring import Scores, evaluate, join_scores
 
-SHARD = 1_024
+SHARD = {"fast": 1_024, "slow": 1}
+WORKER_DIED = "a worker process died (killed, or out of memory); resume the run with fewer --workers."
 
 
 class UserFile:
@@ -59,14 +61,13 @@ def _evaluate_columns(columns: dict[str, Any], rows: int) -> Scores:
     return evaluate(_worker_problem, Batch(_worker_problem.space, columns, rows))
 
 
-def _evaluate_chunk(index: int, rows: int) -> tuple[int, Scores]:
+def _evaluate_chunk(index: int, rows: int) -> Scores:
     assert _worker_problem is not None
     space = _worker_problem.space
     chunks = space.__dict__.setdefault("_chunks", {})
     if rows not in chunks:
         chunks[rows] = space.enumerate(rows)
-    batch = chunks[rows].chunk(index)
-    return len(batch), evaluate(_worker_problem, batch)
+    return evaluate(_worker_problem, chunks[rows].chunk(index))
 
 
 class Evaluator:
@@ -74,6 +75,7 @@ class Evaluator:
 
     def __init__(self, problem: Problem, workers: int = 1, executor: Executor | None = None) -> None:
         self.problem, self.workers = problem, workers
+        self.shard = SHARD[problem.cost]
         self._pool = executor
         self._own = executor is None and workers > 1
 
@@ -90,38 +92,47 @@ class Evaluator:
 
     def score(self, batch: Batch) -> Scores:
         """Scores of a batch, shard by shard."""
-        if len(batch) <= SHARD and self._pool is None:
+        if len(batch) <= self.shard and self._pool is None:
             return evaluate(self.problem, batch)
-        shards = [take(batch, slice(i, i + SHARD)) for i in range(0, len(batch), SHARD)]
+        shards = [take(batch, slice(i, i + self.shard)) for i in range(0, len(batch), self.shard)]
         if self._pool is None:
             return join_scores([evaluate(self.problem, shard) for shard in shards])
         futures = [self._submit(_evaluate_columns, dict(shard._columns), len(shard)) for shard in shards]
         return join_scores([_wait(future) for future in futures])
 
-    def sweep(self, chunks: Any, start: int) -> Iterator[tuple[int, Batch | None, Scores]]:
+    def sweep(self, chunks: Any, indices: Iterable[int]) -> Iterator[tuple[int, Batch | None, Scores]]:
         """Chunk index, points (None from workers, which make their own) and scores, in order."""
-        if self._pool is None or not self._own:
-            for index in range(start, len(chunks)):
+        if self._pool is None:
+            for index in indices:
                 batch = chunks.chunk(index)
                 yield index, batch, evaluate(self.problem, batch)
             return
-        waiting: deque[tuple[int, Future[Any]]] = deque()
+        waiting: deque[tuple[int, Batch | None, Future[Any]]] = deque()
         ahead = 4 * self.workers
-        upcoming = iter(range(start, len(chunks)))
-        for index in upcoming:
-            waiting.append((index, self._submit(_evaluate_chunk, index, chunks.rows)))
+        for index in indices:
+            if self._own:
+                waiting.append((index, None, self._submit(_evaluate_chunk, index, chunks.rows)))
+            else:
+                batch = chunks.chunk(index)
+                waiting.append((index, batch, self._submit(None, dict(batch._columns), len(batch))))
             if len(waiting) >= ahead:
-                first, future = waiting.popleft()
-                yield first, None, _wait(future)[1]
+                yield _next(waiting)
         while waiting:
-            first, future = waiting.popleft()
-            yield first, None, _wait(future)[1]
+            yield _next(waiting)
 
-    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    def _submit(self, function: Callable[..., Any] | None, *arguments: Any) -> Future[Any]:
         assert self._pool is not None
-        if not self._own:
+        try:
+            if self._own and function is not None:
+                return self._pool.submit(function, *arguments)
             return self._pool.submit(_evaluate_problem, user_file(self.problem), self.problem, *arguments)
-        return self._pool.submit(function, *arguments)
+        except BrokenProcessPool:
+            raise EvaluationError(WORKER_DIED) from None
+
+
+def _next(waiting: deque[tuple[int, Batch | None, Future[Any]]]) -> tuple[int, Batch | None, Scores]:
+    index, batch, future = waiting.popleft()
+    return index, batch, _wait(future)
 
 
 def _evaluate_problem(_file: Any, problem: Problem, columns: dict[str, Any], rows: int) -> Scores:
@@ -132,6 +143,4 @@ def _wait(future: Future[Any]) -> Any:
     try:
         return future.result()
     except BrokenProcessPool:
-        raise EvaluationError(
-            "a worker process died while it evaluated (killed, or out of memory); resume the run with fewer --workers."
-        ) from None
+        raise EvaluationError(WORKER_DIED) from None

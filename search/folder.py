@@ -16,7 +16,8 @@ import os
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ class RunFolder:
             partial.write_bytes(content)
             os.replace(partial, target)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise unwritable(self.path, error) from None
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -83,9 +85,7 @@ class RunFolder:
 
     def write_arrays(self, name: str, arrays: Mapping[str, Array]) -> None:
         """Write columns."""
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **dict(arrays))
-        self.write_bytes(name, buffer.getvalue())
+        self.write_bytes(name, pack(arrays))
 
     def read_arrays(self, name: str) -> dict[str, Array]:
         """Read columns. Raises DataError where the file is damaged."""
@@ -113,8 +113,10 @@ class RunFolder:
 class Recorder:
     """Writes the rows of a table to its folder as they come."""
 
-    def __init__(self, folder: RunFolder, table: Table, written: int = 0) -> None:
-        self.folder, self.table, self.written = folder, table, written
+    def __init__(
+        self, folder: RunFolder, table: Table, written: int = 0, clock: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self.folder, self.table, self.written, self.clock = folder, table, written, clock
         names = folder.chunks()
         self._next = int(Path(names[-1]).stem) + 1 if names else 0
         self._last = time.monotonic()
@@ -140,10 +142,21 @@ class Recorder:
         if len(self.table) > self.written:
             rows = slice(self.written, len(self.table))
             arrays = {name: column[rows] for name, column in self.table.columns.items()}
+            arrays["seconds"] = np.array(self.clock())
             self.folder.write_arrays(f"rows/{self._next:06d}.npz", arrays)
             self._next += 1
             self.written = len(self.table)
         self._last = time.monotonic()
+
+
+def pack(arrays: Mapping[str, Array]) -> bytes:
+    """Arrays as the content of an .npz file; any name is allowed, objects are not."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+    return buffer.getvalue()
 
 
 def unwritable(path: Path, error: OSError) -> DataError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -135,9 +134,7 @@ class Result:
         path = Path(path)
         folder = RunFolder(path.parent)
         folder.write_json(path.name, self.record())
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **self.front_columns)
-        folder.write_bytes(path.with_suffix(".front.npz").name, buffer.getvalue())
+        folder.write_arrays(path.with_suffix(".front.npz").name, self.front_columns)
 
     @classmethod
     def load(cls, path: str | Path) -> Result:

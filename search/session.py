@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..errors import DataError, EvaluationError
 from ..problems.batch import Batch, concatenate, take
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
-from ..problems.scoring import Scores, evaluate
+from ..problems.scoring import Scores, evaluate, take_scores
 from ..solvers.base import AskTell, Budget, Certificate, Chunks
 from .archive import Archive
 from .executors import Evaluator
@@ -26,6 +27,7 @@ SAMPLE_ROWS = 2_000
 CHUNK_BITS = 20
 IDLE_ASKS = 100
 LARGEST_ASK = 1 << 16
+FEW_FAILURES = 8
 
 
 class Session:
@@ -46,7 +48,7 @@ class Session:
         self.problem, self.goal, self.budget, self.seed, self.start = problem, goal, budget, seed, start
         self.evaluator, self.folder, self.observer, self.keep_all = evaluator, folder, observer, keep_all
         self.table, self.archive = Table(problem), Archive(goal)
-        self.recorder = Recorder(folder, self.table) if folder else None
+        self.recorder = Recorder(folder, self.table, clock=lambda: self.seconds) if folder else None
         self.evaluations = self.evaluated_here = 0
         self.notes: list[str] = []
         self.bounds: list[tuple[float, float | None, float | None]] = []
@@ -56,7 +58,10 @@ class Session:
         self.phase = ""
         self.interrupted = False
         self._known: dict[int, int] = {}
-        self._pending = np.empty(0, bool)
+        self._pending = np.empty(0, bool)  # recorded rows that no solver has asked for yet
+        self._waiting = False  # whether there are any
+        self._settled = 0  # rows of the table that were offered to the archive, recorded ones apart
+        self._swept: Array = self.archive.counts  # the archive's counts at the cursor
         self._scaled = False
         self._replaying = False
         self._seconds_a_row = 0.0
@@ -118,59 +123,92 @@ class Session:
     def score(self, batch: Batch) -> Scores:
         """Score points; those already scored are answered from the table and cost nothing."""
         hashes = self.problem.space.hashes(batch).tolist()
-        known = self._known
-        ids = [known.get(h, -1) for h in hashes]
-        fresh: list[int] = []
-        first: dict[int, int] = {}
-        for row, (h, i) in enumerate(zip(hashes, ids, strict=True)):
-            if i < 0 and h not in first:
-                first[h] = row
-                fresh.append(row)
-        if self._replaying:
-            self._touch(np.array(ids))
+        fresh = self._unknown(hashes)
         if len(fresh) == len(hashes):
             scores = self._evaluate(batch)
-            rows = self._append(batch, scores)
-            known.update(zip(hashes, rows.tolist(), strict=True))
-            self._settle(rows, scores)
+            self._settle(self._append(batch, scores, hashes), scores)
             return scores
         if fresh:
             part = take(batch, np.array(fresh))
-            scores = self._evaluate(part)
-            rows = self._append(part, scores)
-            known.update(zip((hashes[r] for r in fresh), rows.tolist(), strict=True))
-            self._settle(rows, scores)
-        return self.table.scores(np.array([known[h] for h in hashes]))
+            self._append(part, self._evaluate(part), [hashes[row] for row in fresh])
+        known = self._known
+        ids = np.array([known[h] for h in hashes], np.int64)
+        scores = self.table.scores(ids)
+        places = self._uncounted(ids)
+        if len(places):
+            self._settle(ids[places], take_scores(scores, places))
+        return scores
+
+    def _unknown(self, hashes: list[int]) -> list[int]:
+        """Places of the points that are not in the table, the first of equal ones only."""
+        known = self._known
+        if known.keys().isdisjoint(hashes) and len(set(hashes)) == len(hashes):
+            return [*range(len(hashes))]
+        first: dict[int, int] = {}
+        for place, h in enumerate(hashes):
+            if h not in known:
+                first.setdefault(h, place)
+        return [*first.values()]
+
+    def _uncounted(self, ids: Array) -> Array:
+        """Places of rows that are counted now: fresh ones, and recorded ones asked for the first time."""
+        new = ids >= self._settled
+        if self._waiting:
+            old = ids < len(self._pending)
+            new[old] |= self._pending[ids[old]]
+        places = np.flatnonzero(new)
+        if len(places):
+            _, first = np.unique(ids[places], return_index=True)
+            places = places[np.sort(first)]
+        return places
 
     def _evaluate(self, batch: Batch) -> Scores:
         began = time.perf_counter()
         scores = self.evaluator.score(batch)
         self._seconds_a_row = (time.perf_counter() - began) / len(batch)
-        for text in list(scores.errors.values())[:3]:
-            self.note(f"a row failed: {text}")
         return scores
 
-    def _append(self, batch: Batch, scores: Scores) -> Array:
+    def _append(self, batch: Batch, scores: Scores, hashes: list[int] | None = None) -> Array:
+        """Put fresh rows in the table; returns their numbers."""
+        for text in list(scores.errors.values())[:3]:
+            self.note(f"a row failed: {text}")
         self.evaluated_here += len(batch)
-        return self.table.append(batch, scores)
+        rows = self.table.append(batch, scores)
+        if hashes is not None:
+            self._known.update(zip(hashes, range(len(self.table) - len(batch), len(self.table)), strict=True))
+        return rows
 
-    def _settle(self, rows: Array, scores: Scores) -> None:
-        """Count scored rows and offer them to the archive; then write and show."""
-        self._count(rows, scores)
+    def _settle(self, ids: Array, scores: Scores) -> None:
+        """Count rows and offer them to the archive; then write and show."""
+        self._count(ids, scores)
+        if self._waiting:
+            self._pending[ids[ids < len(self._pending)]] = False
+            self._waiting = bool(self._pending.any())
+        self._settled = len(self.table)
         if self.recorder is not None:
             self.recorder.step(self._seconds_a_row)
+        self._check_failures()
         self._show()
 
     def _count(self, ids: Array, scores: Scores) -> None:
+        if not len(ids):
+            return
         if not self._scaled:
             self._scaled = True
             self.goal = self.archive.goal = self.goal.scaled_by(scores.metrics)
         self.evaluations += len(ids)
-        if len(ids) and (not self.marks or ids[-1] >= self.marks[-1][0]):
-            self.marks.append((int(ids[-1]) + 1, self.evaluations, time.time()))
         self.archive.add(
             ids, self.goal.costs(scores.metrics), self.goal.violation(scores.metrics), scores.failed
         )
+
+    def _check_failures(self) -> None:
+        """Raises EvaluationError where more than half of what was scored failed."""
+        failed, rows = self.archive.failed, self.archive.rows
+        if failed > max(FEW_FAILURES, rows // 2):
+            said = next((n for n in self.notes if n.startswith("a row failed")), "they hold NaN.")
+            raise EvaluationError(
+                f"{type(self.problem).__name__}.evaluate failed on {failed:,} of {rows:,} rows; {said}"
+            )
 
     def sweep(self, chunks: Chunks) -> None:
         """Score a whole enumeration; above 10^6 rows only front, counts, cursor and a sample stay."""
@@ -183,29 +221,41 @@ class Session:
             self._sweep_streamed(chunks, size)
 
     def _sweep_kept(self, chunks: Chunks) -> None:
-        if self._replaying:
-            for index in range(len(chunks)):
-                self.score(chunks.chunk(index))
-                self.cursor = index + 1
-                self._check_time()
-            return
-        for index, batch, scores in self.evaluator.sweep(chunks, 0):
+        ahead: Iterable[int] = range(len(chunks))
+        if len(self.table):
+            ahead = [index for index in ahead if not self._recall(chunks.chunk(index))]
+        began = time.perf_counter()
+        for index, batch, scores in self.evaluator.sweep(chunks, ahead):
             batch = batch if batch is not None else chunks.chunk(index)
+            self._seconds_a_row = (time.perf_counter() - began) / max(1, len(batch))
+            if self._known:
+                fresh = np.array(self._unknown(self.problem.space.hashes(batch).tolist()), np.int64)
+                batch, scores = take(batch, fresh), take_scores(scores, fresh)
             self._settle(self._append(batch, scores), scores)
-            self.cursor = index + 1
+            self.cursor += 1
             self._check_time()
+            began = time.perf_counter()
+
+    def _recall(self, batch: Batch) -> bool:
+        """Count the points of a chunk that the table holds; returns whether it holds all of them."""
+        known = self._known
+        found = [known.get(h, -1) for h in self.problem.space.hashes(batch).tolist()]
+        ids = np.array([i for i in found if i >= 0], np.int64)
+        places = self._uncounted(ids)
+        if len(places):
+            self._settle(ids[places], self.table.scores(ids[places]))
+        whole = len(ids) == len(found)
+        self.cursor += whole
+        return whole
 
     def _sweep_streamed(self, chunks: Chunks, size: int) -> None:
         self.streamed = chunks
+        self.archive, self.evaluations = Archive(self.goal), 0  # the start is a point of the sweep
         if self.folder is not None and self._replaying and (self.folder.path / "sweep.npz").is_file():
-            state = self.folder.read_arrays("sweep.npz")
-            self.archive.restore(state)
-            self.cursor, self.evaluations = int(state["cursor"]), self.archive.rows
-            sampled = {n[2:]: v for n, v in state.items() if n.startswith("m.")}
-            self.sample = [(state["sampled"], sampled)]
+            self._restore_sweep(self.folder.read_arrays("sweep.npz"))
         stride = max(1, size // SAMPLE_ROWS)
         saved = shown = time.monotonic()
-        for index, _, scores in self.evaluator.sweep(chunks, self.cursor):
+        for index, _, scores in self.evaluator.sweep(chunks, range(self.cursor, len(chunks))):
             rows = len(scores)
             ids = np.arange(index << CHUNK_BITS, (index << CHUNK_BITS) + rows)
             offset = -self.evaluations % stride
@@ -214,24 +264,43 @@ class Session:
             if offset < rows:
                 picked = slice(offset, None, stride)
                 self.sample.append((ids[picked], {n: v[picked].copy() for n, v in scores.metrics.items()}))
-            self.cursor = index + 1
+            self.cursor, self._swept = index + 1, self.archive.counts
             now = time.monotonic()
             if now - shown > 0.1:
                 shown = now
                 self._show()
+                self._check_failures()
                 self._check_time()
             if now - saved > FLUSH_SECONDS:
                 saved = now
                 self._save_sweep()
         self._save_sweep()
+        self._check_failures()
         self._show()
+
+    def _restore_sweep(self, state: dict[str, Array]) -> None:
+        self.archive.restore(state)
+        self.cursor, self._swept = int(state["cursor"]), self.archive.counts
+        self.evaluations, self.seconds_before = self.archive.rows, float(state["seconds"])
+        self.sample = [(state["sampled"], {n[2:]: v for n, v in state.items() if n.startswith("m.")})]
+        scaled = zip(self.goal.limits, state["scales"].tolist(), strict=True)
+        limits = tuple(replace(limit, scale=scale or None) for limit, scale in scaled)
+        self.goal = self.archive.goal = replace(self.goal, limits=limits)
+        self._scaled = True
 
     def _save_sweep(self) -> None:
         if self.folder is not None and self.streamed is not None:
             sampled = {"sampled": np.concatenate([np.empty(0, np.int64), *(i for i, _ in self.sample)])}
             for name in self.problem.metrics:
                 sampled[f"m.{name}"] = np.concatenate([np.empty(0), *(m[name] for _, m in self.sample)])
-            state = {**self.archive.state(), **sampled, "cursor": np.array(self.cursor)}
+            state = {
+                **self.archive.state(),
+                **sampled,
+                "counts": self._swept,
+                "cursor": np.array(self.cursor),
+                "scales": np.array([limit.scale or 0.0 for limit in self.goal.limits]),
+                "seconds": np.array(self.seconds),
+            }
             self.folder.write_arrays("sweep.npz", state)
 
     def _check_time(self) -> None:
@@ -272,28 +341,19 @@ class Session:
             batch = space.restore(points)
             rows = self.table.append(batch, scores)
             self._known.update(zip(space.hashes(batch).tolist(), rows.tolist(), strict=True))
+            self.seconds_before = max(self.seconds_before, float(columns.get("seconds", 0.0)))
         for sentence in damaged:
             self.note(sentence)
-        self.recorder = Recorder(self.folder, self.table, written=len(self.table))
+        self.recorder = Recorder(self.folder, self.table, written=len(self.table), clock=lambda: self.seconds)
         self._pending = np.ones(len(self.table), bool)
-        self._replaying = True
-
-    def _touch(self, ids: Array) -> None:
-        """Count recorded rows the first time a solver asks for them, in its order."""
-        ids = ids[(ids >= 0) & (ids < len(self._pending))]
-        ids = ids[self._pending[ids]]
-        if len(ids):
-            _, first = np.unique(ids, return_index=True)
-            ids = ids[np.sort(first)]
-            self._pending[ids] = False
-            self._count(ids, self.table.scores(ids))
+        self._settled, self._waiting, self._replaying = len(self.table), len(self.table) > 0, True
 
     def adopt(self) -> None:
-        """Offer recorded rows that no solver asked for again to the archive."""
-        left = np.flatnonzero(self._pending)
-        if len(left):
-            self._pending[left] = False
+        """Offer rows that no solver asked for again, or that an interruption left out, to the archive."""
+        left = np.r_[np.flatnonzero(self._pending), np.arange(self._settled, len(self.table))]
+        if len(left) and self.streamed is None:
             self._count(left, self.table.scores(left))
+        self._pending[:], self._settled, self._waiting = False, len(self.table), False
 
     def flush(self) -> None:
         """Write everything that has not been written."""
@@ -331,8 +391,3 @@ def ask_tell(session: Session, solver: AskTell) -> tuple[Certificate, str]:
             if size is not None and session.archive.rows >= size:
                 return Certificate.proven(f"all {size:,} points scored"), "space exhausted"
             return Certificate.none(f"{IDLE_ASKS} asks brought nothing new"), "space exhausted"
-        if session.archive.failed > max(8, session.archive.rows // 2):
-            raise EvaluationError(
-                f"{type(session.problem).__name__}.evaluate failed on {session.archive.failed:,} of "
-                f"{session.archive.rows:,} rows; " + (session.notes[0] if session.notes else "they hold NaN.")
-            )

@@ -10,7 +10,7 @@ from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from .base import Budget, Certificate, OneShot, Run
 
-CHUNK = 16_384
+CHUNK = {"fast": 16_384, "slow": 16}
 
 
 class Exhaustive(OneShot):
@@ -28,12 +28,12 @@ class Exhaustive(OneShot):
         if size >= 2**63:
             return f"{units.count(size)} points cannot be enumerated"
         try:
-            problem.space.enumerate(CHUNK)
+            problem.space.enumerate(CHUNK[problem.cost])
         except SpaceError as error:
             return str(error)
         return None
 
     def solve(self, run: Run) -> Certificate:
         """Sweep the enumeration."""
-        run.sweep(run.problem.space.enumerate(CHUNK))
+        run.sweep(run.problem.space.enumerate(CHUNK[run.problem.cost]))
         return Certificate.proven(f"all {run.problem.space.size:,} points scored")

@@ -55,9 +55,8 @@ class Row:
     def tolerance(self, bound: float) -> float:
         """How far HiGHS may let the expression exceed `bound` (for expressions of integer columns)."""
         size = np.abs(self.coefficients[self.coefficients != 0])
-        if not len(size):
-            return 0.0
-        return 2 * TOLERANCE * float(_row_size(size.min(), size.max(), abs(bound - self.constant)))
+        offset = float(np.abs(bound - self.constant))
+        return 2 * TOLERANCE * float(_row_size(size.min(), size.max(), offset)) if len(size) else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +172,7 @@ def _power_of_two(scale: Array) -> Array:
     return np.exp2(np.rint(np.log2(scale)))
 
 
-def _row_size(least: Array, most: Array, bound: Array) -> Array:
+def _row_size(least: Any, most: Any, bound: Any) -> Array:
     """What a row is divided by: its bound, within the range of its coefficients (the largest for 0)."""
     return np.where(bound > 0, np.clip(bound, least, most), most)
 
@@ -191,7 +190,7 @@ def _row_scale(matrix: sp.csr_matrix, low: Array, high: Array) -> Array:
     bound = np.maximum(
         np.where(np.isfinite(low), np.abs(low), 0), np.where(np.isfinite(high), np.abs(high), 0)
     )
-    return _power_of_two(1.0 / _row_size(np.minimum(least, most), most, bound))
+    return np.asarray(_power_of_two(1.0 / _row_size(np.minimum(least, most), most, bound)))
 
 
 def _column_scale(model: LinearModel) -> Array:
@@ -289,7 +288,7 @@ def minimize(
         lp.integrality_ = [kinds[int(i)] for i in whole]
 
     solver = highspy.Highs()
-    for name, value in {
+    options: dict[str, Any] = {
         "output_flag": False,
         "threads": 1,
         "random_seed": seed % 2**31,
@@ -300,7 +299,8 @@ def minimize(
         "dual_feasibility_tolerance": 1e-8,
         "small_matrix_value": 1e-12,
         **(SMALL_SERIES if series and len(scale) <= SMALL_COLUMNS else {}),
-    }.items():
+    }
+    for name, value in options.items():
         solver.setOptionValue(name, value)
     if seconds is not None:
         solver.setOptionValue("time_limit", max(0.01, seconds))
