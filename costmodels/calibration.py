@@ -113,11 +113,12 @@ def fitted(device: Device, drawn: list[Case], seconds: Array, spread: Array) -> 
     calibration: dict[str, dict[str, Any]] = {
         name: dict(entries) for name, entries in device.calibration.items()
     }
-    for (family, dtype), rows in samples(drawn, seconds, spread).items():
-        if len(rows) < 8:
-            raise DataError(
-                f"only {len(rows)} timings of {family} {dtype} were stable; calibrate on a quieter machine"
-            )
+    stable = samples(drawn, seconds, spread)
+    for family, dtype in dict.fromkeys((c.family, c.dtype) for c in drawn if c.family != "layer"):
+        rows = stable.get((family, dtype))
+        if rows is None or len(rows) < 8:
+            count = 0 if rows is None else len(rows)
+            raise DataError(f"only {count} timings of {family} {dtype} were stable; use a quieter machine")
         entry = calibrated(device, rows)
         entry["report"]["extrapolation"] = extrapolation(device, rows)
         calibration.setdefault(family, {})[dtype] = entry

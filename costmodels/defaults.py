@@ -24,7 +24,7 @@ _GPU: dict[str, dict[str, float]] = {
         "launch": 1.4,
         "second": 1.2,
         "dram": 0.82,
-        "l2": 0.2,
+        "short": 0.3,
         "p": 3.9,
         "droop": 0.12,
     },

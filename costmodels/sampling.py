@@ -96,7 +96,7 @@ def _quantize(rng: Rng, at: float, scale: float) -> dict[str, float]:
 
 def _gather(rng: Rng, at: float, scale: float) -> dict[str, float]:
     width = _pick(rng, 1, 4, 16, 64, 256, 1024)
-    table = max(round(_log(2**12, 2**24, at) * scale / width), 16)
+    table = max(round(_log(2**9, 2**24, at) * scale / width), 16)
     count = max(round(_log(2**10, 2**20, rng.random()) * scale / max(width, 4) ** 0.5), 64)
     return {"count": min(count, round(2**22 * scale / width)), "width": width, "table": table}
 

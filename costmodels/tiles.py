@@ -1,11 +1,12 @@
-"""Matrix products on tiled processors: output tiles in waves over the cores, L2, launch, p-norm.
+"""Matrix products on tiled processors: output tiles in waves over the cores, memory, launch, p-norm.
 
 For tiles (tm, tn) and k split s ways, blocks = batch ceil(m/tm) ceil(n/tn) s run in
 waves = ceil(blocks / cores), as the NVIDIA matmul guide describes; a wave lasts
 k_s (2 tm tn / (efficiency peak/cores) + step / clock) + tile (tm tn / 128^2) / clock:
 arithmetic, the latency of each step along k, and the epilogue of the tile. A split adds partial sums
 through L2 and a second launch. The smallest over the menu plays the library's heuristic.
-Memory: bytes (miss / (dram BW) + (1 - miss) / (l2 BW)).
+Memory: x = bytes / (dram bandwidth), operands cold; transfers of less than 20 us attain less of it:
+x (1 + short X / (X + x)) with X of 10 launches.
 time = (launch + (compute^p + memory^p)^(1/p)) stretched by up to droop where it exceeds a
 millisecond (the clock falls under sustained load).
 """
@@ -18,7 +19,6 @@ import numpy as np
 
 from ..hardware.record import Device
 from .cost import Array, Number
-from .evaluate import misses
 
 TILES: tuple[tuple[int, int], ...] = (
     (16, 64), (32, 64), (64, 64), (64, 128), (128, 64), (128, 128), (128, 256), (256, 128),
@@ -26,6 +26,7 @@ TILES: tuple[tuple[int, int], ...] = (
 SPLITS: tuple[int, ...] = (1, 2, 4, 8)
 DEPTH = 32.0
 SUSTAINED = 500.0  # launches, a millisecond
+SHORT = 10.0  # launches, 20 us
 
 # name -> (start, least, greatest); step and tile in clock cycles, launch and second in launches.
 BOUNDS: dict[str, tuple[float, float, float]] = {
@@ -35,7 +36,7 @@ BOUNDS: dict[str, tuple[float, float, float]] = {
     "launch": (1.4, 0.1, 20.0),
     "second": (1.2, 0.01, 10.0),
     "dram": (0.82, 0.2, 1.0),
-    "l2": (0.2, 0.03, 1.0),
+    "short": (0.3, 1e-3, 5.0),
     "p": (3.9, 1.0, 8.0),
     "droop": (0.1, 1e-4, 0.5),
 }
@@ -82,10 +83,9 @@ def gemm_time(
 ) -> Number:
     """The whole law (s); nothing where there is no work."""
     compute = compute_time(device, dtype, m, n, k, batch, c)
-    miss = misses(device, bytes, "l2")
-    l2 = c["l2"] * device.level("l2").bandwidth
-    slower = np.maximum(1.0 / (c["dram"] * device.bandwidth) - 1.0 / l2, 0.0)
-    memory = bytes * (miss * slower + 1.0 / l2)
+    stream = bytes / (c["dram"] * device.bandwidth)
+    few = SHORT * device.launch
+    memory = stream * (1.0 + c["short"] * few / (few + stream))
     # The p-norm, from the larger of the two so that powers stay in range.
     larger, smaller = np.maximum(compute, memory), np.minimum(compute, memory)
     ratio = smaller / np.maximum(larger, 1e-30)

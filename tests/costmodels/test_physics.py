@@ -244,7 +244,7 @@ def test_one_product_for_prefill_and_decode_is_cheaper_than_two():
     answer = {"decode_batch": 32, "decode_context": 2048}
     both = transformer.iteration(gpu, llama, **chunk, **answer)
     alone = transformer.iteration(gpu, llama, **chunk) + transformer.iteration(gpu, llama, **answer)
-    assert both.time < 0.85 * alone.time
+    assert both.time < 0.9 * alone.time
     assert both.flops == pytest.approx(alone.flops, rel=1e-3)
 
 
