@@ -74,6 +74,18 @@ Gap = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes that evaluate rows.")]
+Fix = Annotated[
+    list[str] | None, typer.Option("--fix", metavar="NAME=VALUE", help="Pin a variable; may be repeated.")
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Where the Optuna study goes, such as sqlite:///x.db; none for no study "
+        "[default: a journal in --runs].",
+    ),
+]
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -161,9 +173,7 @@ def run(
     maximize: Maximize = None,
     limit: LimitText = None,
     no_limit: NoLimit = None,
-    fix: Annotated[
-        list[str] | None, typer.Option("--fix", metavar="NAME=VALUE", help="Pin a variable; may be repeated.")
-    ] = None,
+    fix: Fix = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -174,6 +184,7 @@ def run(
     ] = None,
     pick: Pick = None,
     runs: RunsFolder = RUNS,
+    storage: Storage = None,
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Record every row of an enumeration above 10^6.")
     ] = False,
@@ -212,6 +223,7 @@ def run(
             start=start,
             pick=pick,
             runs=runs,
+            storage=storage,
             keep_all=keep_all,
             dry=dry,
             json=json,
@@ -229,12 +241,13 @@ def resume(
         int | None, typer.Option("--workers", metavar="N", min=1, help="Processes that evaluate rows.")
     ] = None,
     runs: RunsFolder = RUNS,
+    storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Continue a run from its recorded rows; with a larger budget also a finished one."""
     from .running import resume_run
 
-    raise typer.Exit(resume_run(run, runs, evals, seconds, gap, workers, json))
+    raise typer.Exit(resume_run(run, runs, evals, seconds, gap, workers, storage, json))
 
 
 @app.command()
@@ -280,6 +293,74 @@ def devices(
         list_devices(json)
     else:
         show_device(name, json)
+
+
+@app.command(context_settings=EXTRA)
+def compare(
+    context: typer.Context,
+    problem: ProblemName,
+    solvers: Annotated[str, typer.Option("--solvers", metavar="A,B,C", help="Solvers to compare.")] = "auto",
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="Runs of each, seeds 0 to N-1.")
+    ] = 5,
+    evals: Evals = None,
+    seconds: Seconds = None,
+    gap: Gap = None,
+    workers: Workers = 1,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    limit: LimitText = None,
+    no_limit: NoLimit = None,
+    fix: Fix = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for tables and curves.")
+    ] = None,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Compare solvers on a problem: equal budgets, several seeds, anytime curves.
+
+    Example: optimize compare matmul-tile --solvers exhaustive,random,sobol --evals 2000
+    """
+    from .compare_command import compare_solvers
+    from .running import Wish
+
+    wish = Wish(minimize, maximize, limit, no_limit)
+    raise typer.Exit(
+        compare_solvers(
+            problem,
+            context.args,
+            wish,
+            solvers=solvers,
+            seeds=seeds,
+            evals=evals,
+            seconds=seconds,
+            gap=gap,
+            workers=workers,
+            fix=fix or [],
+            out=out,
+            runs=runs,
+            json=json,
+        )
+    )
+
+
+@app.command()
+def dashboard(
+    port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1; 0 takes a free one.")] = 8080,
+    runs: RunsFolder = RUNS,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", metavar="URL", help="An Optuna storage instead of the journal in --runs."),
+    ] = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="Newest studies to load with their rows.")] = 30,
+    browser: Annotated[bool, typer.Option("--browser", help="Open it in the browser.")] = False,
+    json: Json = False,
+) -> None:
+    """Look at all runs in Optuna's dashboard, on this machine only."""
+    from .dashboard_command import serve_dashboard
+
+    serve_dashboard(runs, storage, port, last, browser, json)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -69,6 +69,7 @@ def run_problem(
     start: str | None,
     pick: str | None,
     runs: Path,
+    storage: str | None,
     keep_all: bool,
     dry: bool,
     json: bool,
@@ -100,6 +101,7 @@ def run_problem(
             runs=runs,
             start=_start(start, runs),
             pick=pick,
+            storage=storage,
             keep_all=keep_all,
             observer=watcher,
             why=why,
@@ -182,6 +184,7 @@ def resume_run(
     seconds: float | None,
     gap: float | None,
     workers: int | None,
+    storage: str | None,
     json: bool,
 ) -> int:
     """Continue a run; the exit code."""
@@ -200,7 +203,9 @@ def resume_run(
     if not json:
         _headline(problem, goal, record["solver"], f"resumes {folder.id}", "")
     with Watcher(console(stderr=True), goal, enabled=not json) as watcher:
-        result = resume(folder, problem=problem, budget=budget, workers=workers, observer=watcher)
+        result = resume(
+            folder, problem=problem, budget=budget, workers=workers, storage=storage, observer=watcher
+        )
     return _finish(result, problem, goal, json)
 
 
