@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import units
 from ..errors import GoalError, SpaceError, nearest
-from ..hardware import Device, device
+from ..hardware import Device, device, names
 from .problem import Problem
 
 TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
@@ -179,7 +179,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Device):
-        return {"device": value.record()}
+        return value.name if value.name in names() and device(value.name) == value else {"device": value.record()}
     if isinstance(value, tuple):
         return [to_plain(v) for v in value]
     raise SpaceError(f"a {type(value).__name__} cannot be recorded; it can be set from Python only.")
@@ -196,8 +196,8 @@ def from_plain(annotation: Any, data: Any) -> Any:
     if origin is tuple and isinstance(data, list):
         kinds = arguments[:1] * len(data) if len(arguments) == 2 and arguments[1] is Ellipsis else arguments
         return tuple(from_plain(a, v) for a, v in zip(kinds, data, strict=True))
-    if annotation is Device and isinstance(data, Mapping):
-        return Device.from_record(data["device"])
+    if annotation is Device:
+        return Device.from_record(data["device"]) if isinstance(data, Mapping) else device(data)
     if annotation is Path:
         return Path(data)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):

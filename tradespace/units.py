@@ -67,7 +67,8 @@ def parse(text: str, unit: str) -> float:
     suffix = match[2].replace("µ", "u").replace("μ", "u").replace("²", "2")
     table = scales(unit)
     if suffix not in table:
-        expected = f"the unit of '{text}' must fit '{unit}'" if unit else f"'{text}' must be a bare number"
+        bare = unit in {"", "1"}
+        expected = f"'{text}' must be a bare number" if bare else f"the unit of '{text}' must fit '{unit}'"
         raise GoalError(f"{expected}, got '{match[2]}'; {nearest(suffix, [s for s in table if s])}.")
     return float(match[1].replace("_", "")) * table[suffix]
 

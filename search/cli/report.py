@@ -25,7 +25,7 @@ def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
     out = console()
     if not result.feasible:
         _print_infeasible(result, problem, goal)
-    if result.best is not None:
+    if result.best is not None and not result.certificate.infeasible:
         out.print()
         out.print(_metrics(result, problem, goal))
         if result.front_size > 1:
@@ -38,7 +38,8 @@ def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
     for sentence in result.notes:
         out.print(f"[dim]note[/]        {sentence}", markup=True)
     if result.run_dir is not None:
-        pictures = save_figures(result, problem, goal, result.run_dir / "figures")
+        drawn = not result.certificate.infeasible
+        pictures = save_figures(result, problem, goal, result.run_dir / "figures") if drawn else []
         out.print(f"[dim]stored in[/]   {result.run_dir}")
         if pictures:
             out.print(f"[dim]pictures[/]    {', '.join(p.name for p in pictures)} in {pictures[0].parent}")
@@ -47,6 +48,8 @@ def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
 
 def _next(result: Result) -> str:
     run = Path(str(result.run_dir)).name.rpartition("-")[2]
+    if not result.feasible:
+        return f"optimize run {result.problem} ... --limit ... · optimize regoal {run} --limit ..."
     steps = [f"optimize export {run} --out front.csv"]
     if result.certificate.kind != "proven":
         steps.insert(0, f"optimize resume {run} --seconds 300")
