@@ -48,6 +48,7 @@ class Archive:
         self._buffer: list[tuple[Array, Array]] = []
         self._buffered = 0
         self._pivots: Array = np.empty((0, width))
+        self._first = self._second = np.empty(0)
         self.rows = self.feasible = self.failed = 0
         self.least_violation, self.least_violation_id = np.inf, -1
         self.incumbents: list[tuple[int, float]] = []
@@ -88,6 +89,10 @@ class Archive:
             self.incumbents.append((int(ids[i]), float(costs[i, 0])))
 
     def _survivors(self, costs: Array) -> Array:
+        """Which rows no pivot, and with two objectives no member of the front, is as good as."""
+        if len(costs) <= PIVOTS:
+            beaten = (costs[:, None, :] >= self._pivots).all(axis=2).any(axis=1)
+            return np.asarray(~beaten)
         columns = [np.ascontiguousarray(costs[:, j]) for j in range(costs.shape[1])]
         worse = np.zeros(len(costs), bool)
         for pivot in self._pivots:
@@ -95,10 +100,10 @@ class Archive:
             for column, value in zip(columns[1:], pivot[1:], strict=True):
                 beaten &= column >= value
             worse |= beaten
-        if costs.shape[1] == 2 and len(self.ids) and len(costs) > PIVOTS:
+        if costs.shape[1] == 2 and len(self._first):
             left = np.flatnonzero(~worse)
-            place = np.searchsorted(self.costs[:, 0], columns[0][left], side="right") - 1
-            beaten = (place >= 0) & (self.costs[np.maximum(place, 0), 1] <= columns[1][left])
+            place = np.searchsorted(self._first, columns[0][left], side="right") - 1
+            beaten = (place >= 0) & (self._second[np.maximum(place, 0)] <= columns[1][left])
             worse[left[beaten]] = True
         return ~worse
 
@@ -113,6 +118,10 @@ class Archive:
         ids, costs = ids[order], costs[order]
         keep = nondominated(costs)
         self.ids, self.costs = ids[keep], costs[keep]
+        self._first, self._second = (
+            np.ascontiguousarray(self.costs[:, 0]),
+            np.ascontiguousarray(self.costs[:, 1]),
+        )
         spread = np.linspace(0, len(self.ids) - 1, PIVOTS + 2).astype(int)
         self._pivots = self.costs[np.unique(spread)]
 
