@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from .folder import RunFolder, plain
 from .provenance import provenance
 from .result import Result, front_columns, readable_point
 from .session import OutOfTime, Session, ask_tell
+from .study import log_study
 
 Observer = Callable[[Session], None]
 Start = Batch | Mapping[str, Any] | str | Path | None
@@ -40,6 +40,7 @@ def solve(
     workers: int = 1,
     executor: Executor | None = None,
     runs: str | Path | None = None,
+    storage: Any = None,
     start: Start = None,
     pick: str | None = None,
     keep_all: bool = False,
@@ -50,8 +51,10 @@ def solve(
 
     solver: a name (`optimize list --solvers`) or "auto". goal: what is wanted, where it differs from
     the metrics' defaults. budget: evaluations, seconds, gap. runs: a folder under which the run is
-    recorded, so that it can be resumed. start: a point to begin from and to compare with, or the
-    folder of a run. pick: which member of the front is `best` (a metric or a row). why: the reason to record for the solver.
+    recorded, so that it can be resumed. storage: where its Optuna study goes, an address such as
+    "sqlite:///x.db" or the path of a journal; None is the journal in `runs`, "none" no study. start: a
+    point to begin from and to compare with, or the folder of a run. pick: which member of the front is
+    `best` (a metric or a row). why: the reason to record for the solver.
     Raises a TradespaceError that names the cause and the remedy.
 
     >>> import tradespace as ts
@@ -73,7 +76,7 @@ def solve(
         )
     with Evaluator(problem, workers, executor) as evaluator:
         session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
-        return conduct(session, chosen, why, pick)
+        return log_study(session, conduct(session, chosen, why, pick), storage)
 
 
 def resume(
@@ -82,6 +85,7 @@ def resume(
     problem: Problem | None = None,
     budget: Budget | None = None,
     workers: int | None = None,
+    storage: Any = None,
     observer: Observer | None = None,
 ) -> Result:
     """Continue a run from what it recorded; with a larger budget also a finished one.
@@ -104,7 +108,7 @@ def resume(
             problem, resolved, budget, record["seed"], evaluator, folder, first, observer, record["keep_all"]
         )
         session.replay()
-        return conduct(session, chosen, record["why"], record["pick"])
+        return log_study(session, conduct(session, chosen, record["why"], record["pick"]), storage)
 
 
 def regoal(
@@ -279,6 +283,9 @@ def run_record(
 
 def recorded_problem(record: Mapping[str, Any]) -> Problem:
     """The problem of a run. Raises DataError where it can be made from Python only."""
+    absent = [k for k in ("problem", "parameters", "fixed", "goal_text", "budget") if k not in record]
+    if absent:
+        raise DataError(f"the run's run.json is damaged: it holds no '{absent[0]}'. Start a new run.")
     if record["parameters"] is None:
         raise DataError(
             "the run's problem has parameters that can be set from Python only; use ts.resume(run, problem=...)."
