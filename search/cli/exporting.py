@@ -65,5 +65,7 @@ def _rows(folder: RunFolder) -> dict[str, np.ndarray]:
         scores.append(Scores(metrics, {}, columns["failed"], {}))
     if not batches:
         raise DataError(f"run {folder.id} recorded no rows{'; ' + damaged[0] if damaged else ''}.")
+    for sentence in damaged:
+        console(stderr=True).print(f"note: {sentence}", markup=False)
     joined = join_scores(scores)
     return {**front_columns(problem, concatenate(batches), joined), "failed": joined.failed}
