@@ -197,6 +197,8 @@ class Session:
             self._scaled = True
             self.goal = self.archive.goal = self.goal.scaled_by(scores.metrics)
         self.evaluations += len(ids)
+        if not self.marks or ids[-1] >= self.marks[-1][0]:
+            self.marks.append((int(ids[-1]) + 1, self.evaluations, time.time()))
         self.archive.add(
             ids, self.goal.costs(scores.metrics), self.goal.violation(scores.metrics), scores.failed
         )
