@@ -334,7 +334,7 @@ class Chosen:
     def _copy(self, answer: FrozenTrial, role: str, state: Any, value: float, seconds: float) -> FrozenTrial:
         from optuna.trial import FrozenTrial
 
-        when = datetime.fromtimestamp(self.session.began_at + seconds)
+        when = datetime.fromtimestamp(self.session.began_at + seconds - self.session.seconds_before)
         return FrozenTrial(
             number=0, trial_id=0, state=state, value=None, values=[value], datetime_start=when,
             datetime_complete=when, params=answer.params, distributions=answer.distributions,

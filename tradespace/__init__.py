@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .problems.variables import Bool, Choice, Float, Int, Menu, Permutation
     from .problems.views import JobClass, JobsView, MilpView, PackingView, dense_ranks
     from .search.check import check
+    from .search.compare import Comparison, compare
     from .search.result import Result
     from .search.run import regoal, resume, solve
     from .solvers.base import Budget, Certificate
@@ -58,6 +59,7 @@ _HOMES = {
     "problems.variables": ("Bool", "Choice", "Float", "Int", "Menu", "Permutation"),
     "problems.views": ("JobClass", "JobsView", "MilpView", "PackingView", "dense_ranks"),
     "search.check": ("check",),
+    "search.compare": ("Comparison", "compare"),
     "search.result": ("Result",),
     "search.run": ("regoal", "resume", "solve"),
     "solvers.base": ("Budget", "Certificate"),

@@ -1,0 +1,133 @@
+"""`optimize compare`: run solvers side by side, print the table, write tables and curves."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ...solvers.base import Budget
+from ..compare import Comparison, compare
+from ..folder import RunFolder
+from ..run import now
+from ..session import Session
+from .app import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
+from .arguments import make_problem, read_fixes
+from .console import console, print_json, rows, table
+from .running import Wish
+
+HEADS = ("solver", "median", "best", "worst", "deviation", "within 1 %", "rows to 1 %", "s to 1 %", "rows",
+         "seconds", "certificate")  # fmt: skip
+LATIN = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+class Bar:
+    """One bar over all runs of a comparison, on a terminal only."""
+
+    def __init__(self, runs: int, enabled: bool) -> None:
+        err = console(stderr=True)
+        self.runs, self.enabled = runs, enabled and err.is_terminal
+        self.seen: set[tuple[str, int]] = set()
+        self.progress = Progress(
+            TextColumn("  {task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[share]}"),
+            TimeElapsedColumn(), console=err, transient=True, disable=not self.enabled,
+        )  # fmt: skip
+        self.task = self.progress.add_task("starting", total=runs, share="")
+
+    def __call__(self, solver: str, seed: int, session: Session) -> None:
+        """Move the bar; a run counts by its share of the budget."""
+        self.seen.add((solver, seed))
+        if not self.enabled:
+            return
+        budget = session.budget
+        shares = [0.0]
+        if session.cursor_end:
+            shares.append(session.cursor / session.cursor_end)
+        elif budget.evaluations:
+            shares.append(session.evaluations / budget.evaluations)
+        if budget.seconds:
+            shares.append(session.seconds / budget.seconds)
+        done = len(self.seen) - 1 + min(1.0, max(shares))
+        words = f"{solver}, seed {seed}"
+        self.progress.update(
+            self.task, completed=done, description=words, share=f"run {len(self.seen)} of {self.runs}"
+        )
+
+
+def compare_solvers(
+    name: str,
+    arguments: list[str],
+    wish: Wish,
+    *,
+    solvers: str,
+    seeds: int,
+    evals: int | None,
+    seconds: float | None,
+    gap: float | None,
+    workers: int,
+    fix: list[str],
+    out: Path | None,
+    runs: Path,
+    json: bool,
+) -> int:
+    """Compare solvers; the exit code (1 where no run found a feasible point)."""
+    problem = make_problem(name, arguments)
+    if fix:
+        problem = problem.fix(**read_fixes(fix))
+    nothing = evals is None and seconds is None
+    budget = Budget(
+        DEFAULT_EVALUATIONS if nothing else evals, DEFAULT_SECONDS if seconds is None else seconds, gap
+    )
+    bar = Bar(seeds * len([n for n in solvers.split(",") if n.strip()]), enabled=not json)
+    with bar.progress:
+        found = compare(
+            problem, solvers, goal=wish.goal, budget=budget, seeds=seeds, workers=workers, observer=bar
+        )
+    folder = out or runs / "comparisons" / f"{now()}-{LATIN.sub('-', found.problem)}"
+    files = write_comparison(found, folder)
+    if json:
+        print_json({**found.record(), "files": [str(f) for f in files]})
+    else:
+        _print(found, folder, files)
+    return 0 if any(t.result.feasible for t in found.traces) else 1
+
+
+def write_comparison(found: Comparison, folder: Path) -> list[Path]:
+    """Write Markdown, CSV, JSON and both forms of the curves; the paths."""
+    from ..curves import page, picture
+
+    image = io.BytesIO()
+    picture(found).savefig(image, dpi=150)
+    contents: dict[str, Any] = {
+        "compare.md": found.markdown().encode(),
+        "compare.csv": found.csv().encode(),
+        "curves.png": image.getvalue(),
+        "curves.html": page(found).encode(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        from ..folder import unwritable
+
+        raise unwritable(folder, error) from None
+    target = RunFolder(folder)
+    for name, content in contents.items():
+        target.write_bytes(name, content)
+    target.write_json("compare.json", found.record())
+    return [folder / name for name in (*contents, "compare.json")]
+
+
+def _print(found: Comparison, folder: Path, files: list[Path]) -> None:
+    out = console()
+    out.print(f"[bold]{found.problem}[/] · {found.goal.describe()}")
+    out.print(
+        f"[dim]compared by[/] {found.measure}, {'more' if found.larger_is_better else 'less'} is better"
+    )
+    made = table("", *HEADS, right=HEADS[1:-1])
+    out.print(rows(made, [tuple(found.cells(name)) for name in found.solvers]))
+    for name, reason in found.refused.items():
+        out.print(f"[yellow]did not run[/] {name}: {reason}")
+    out.print(f"[dim]stored in[/]   {folder}: {', '.join(f.name for f in files)}")
