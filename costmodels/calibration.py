@@ -49,14 +49,20 @@ PLAN: tuple[tuple[str, tuple[str, ...]], ...] = (
 WEIGHTS = {"gemm": 2.0, "gather": 1.6, "scatter": 1.6}  # families with more terms get more shapes
 
 
-def plan(shapes: int = SHAPES, families: Iterable[str] | None = None, seed: int = 0) -> list[Case]:
+# How much more work than a CPU core a GPU's shapes hold.
+SCALE = {"cpu": 1.0, "gpu": 300.0, "accelerator": 300.0}
+
+
+def plan(
+    shapes: int = SHAPES, families: Iterable[str] | None = None, seed: int = 0, kind: str = "cpu"
+) -> list[Case]:
     """The cases of a calibration: `shapes` a family and dtype, more where a family has more terms."""
     chosen = dict(PLAN) if families is None else {name: dict(PLAN)[_known(name)] for name in families}
     return [
         case
         for family, dtypes in chosen.items()
         for dtype in dtypes
-        for case in cases(family, dtype, round(shapes * WEIGHTS.get(family, 1.0)), seed=seed)
+        for case in cases(family, dtype, round(shapes * WEIGHTS.get(family, 1.0)), seed, SCALE[kind])
     ]
 
 
@@ -83,7 +89,7 @@ def calibrate(
     from .kernels.timing import time_cases  # torch is imported here, not before
 
     target = probe() if device is None else device
-    drawn = plan(shapes, families, seed)
+    drawn = plan(shapes, families, seed, target.kind)
     where = "cuda" if target.kind == "gpu" else "cpu"
     timing = time_cases(drawn, device=where, passes=passes, seed=seed, progress=progress)
     return fitted(target, drawn, timing.seconds, timing.spread)

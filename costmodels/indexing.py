@@ -33,22 +33,23 @@ def features(
     for inner, outer in pairwise(levels):
         flow[outer] = total * misses(device, working, inner)
     cycles = 1.0 / (device.clock * device.cores)
-    terms: dict[str, Number] = {
-        "launch": calls(device, count),
-        "index": count * cycles,
-        **streams(device, flow),
-    }
+    terms: dict[str, Number] = {"launch": calls(device, count), "index": count * cycles}
     if device.kind == "cpu":
+        # Rows stream at a level's bandwidth; narrow ones wait for its latency instead.
+        payload = count * width * item * (1.0 + passes)
+        stream = {level: payload * moved / np.maximum(total, 1.0) for level, moved in flow.items()}
         terms |= {
+            **streams(device, stream),
             "rows": np.where(np.asarray(width) > 1, count, 0.0) * cycles,
             "elements": count * width * cycles,
             "far": count * cycles * misses(device, count * width * item, levels[1]),
-            # A row that misses waits for its level, and for the page table beyond the last cache.
             **{
                 f"wait_{level}": 100.0 * cycles * count * misses(device, distinct, level)
-                for level in levels[1:-1]
+                for level in levels[:-1]
             },
         }
+    else:
+        terms |= streams(device, flow)
     return Features(terms, 0.0 * total, flow, device.peak("fp32"))
 
 

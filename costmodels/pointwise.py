@@ -29,6 +29,7 @@ def features(
             "arithmetic": (1.0 - heavy) * flops / rate,
             "transcendental": heavy * elements / device.value("special"),
             "call": heavy * calls(device, elements),
+            "transcendental_far": heavy * flow["dram"] / device.bandwidth,
         }
     else:
         terms["arithmetic"] = flops / rate

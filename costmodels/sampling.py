@@ -56,8 +56,9 @@ def _gemm(rng: Rng, at: float, scale: float) -> dict[str, float]:
     m = _pick(rng, 1, 2, 4, 8) if rng.random() < 0.3 else round(_log(8, 2048, rng.random()))
     product = _log(2e5, 4e9, at) * scale / (2 * m)
     ratio = _log(0.2, 5.0, rng.random())
-    n = min(max(round(np.sqrt(product * ratio) / 8) * 8, 16), 8192)
-    k = min(max(round(product / n / 8) * 8, 16), 8192)
+    most = 8192 if scale == 1 else 65536
+    n = min(max(round(np.sqrt(product * ratio) / 8) * 8, 16), most)
+    k = min(max(round(product / n / 8) * 8, 16), most)
     return {"m": m, "n": n, "k": k, "batch": 1}
 
 

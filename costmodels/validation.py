@@ -78,7 +78,7 @@ def run(
     from .kernels.timing import time_cases
 
     target = find_device("host") if device is None else device
-    drawn = plan(shapes, families, seed)
+    drawn = plan(shapes, families, seed, target.kind)
     timing = time_cases(drawn, "cuda" if target.kind == "gpu" else "cpu", passes, seed, progress)
     rows = []
     for (family, dtype), part in samples(drawn, timing.seconds, timing.spread).items():

@@ -20,6 +20,9 @@ LV = ("LLM-Viewer hardware table, after NVIDIA white papers", "datasheet")
 LC = ("LLMCompass GA100 description (BSD-3)", "literature")
 QUERY = ("deviceQuery output published for the board", "measured")
 ORIN = ("NVIDIA Jetson Orin datasheet", "datasheet")
+V100 = ("table of the V100 launch, read at xenon.com.au and techrival.com", "literature")
+H200 = ("published H200 tables (132 cores, 141 GB, 4.8 TB/s, 700 W, the H100 die), read", "literature")
+RTX = ("published RTX 4090 tables, read at thefpsreview.com and waredb.com", "literature")
 ME = ("remembered by the authors, not checked against a document", "guess")
 
 # Each number is (value, source, kind[, low, high]); peaks in Tflop/s, memory in GiB and GB/s, L2 in MiB,
@@ -28,16 +31,16 @@ _GPUS: dict[str, dict[str, Any]] = {
     "v100-sxm-32gb": {
         "family": "volta", "cores": (80, *NS), "clock": (1.53, *ME),
         "peaks": {"fp32": (15.7, *ME), "fp16": (125.0, *ME), "int8": (62.0, *LV)},
-        "shared": (96, *ME), "l2": (6, *NS), "l2_bytes_per_clock": (2048, *ME), "dram": (32, *NS),
+        "shared": (96, *V100), "l2": (6, *NS), "l2_bytes_per_clock": (2048, *ME), "dram": (32, *NS),
         "bandwidth": (900, *NS), "technology": "hbm2", "links": {"pcie": "pcie3-x16", "nvlink": "nvlink2"},
-        "power": (300, *ME), "idle": (45, *ME), "area": (815, *ME), "node": (12, *ME),
+        "power": (300, *V100), "idle": (45, *ME), "area": (815, *V100), "node": (12, *V100),
     },
     "v100-pcie-32gb": {
         "family": "volta", "cores": (80, *NS), "clock": (1.37, *NS),
         "peaks": {"fp32": (14.0, *NS), "fp16": (112.0, *LV), "int8": (62.0, *LV)},
-        "shared": (96, *ME), "l2": (6, *NS), "l2_bytes_per_clock": (2048, *ME), "dram": (32, *NS),
+        "shared": (96, *V100), "l2": (6, *NS), "l2_bytes_per_clock": (2048, *ME), "dram": (32, *NS),
         "bandwidth": (900, *NS), "technology": "hbm2", "links": {"pcie": "pcie3-x16"},
-        "power": (250, *ME), "idle": (40, *ME), "area": (815, *ME), "node": (12, *ME),
+        "power": (250, *ME), "idle": (40, *ME), "area": (815, *V100), "node": (12, *V100),
     },
     "a100-pcie-40gb": {
         "family": "ampere", "cores": (108, *NS), "clock": (1.41, *NS),
@@ -86,13 +89,13 @@ _GPUS: dict[str, dict[str, Any]] = {
         "power": (350, *ME), "idle": (60, *ME), "area": (814, *ME), "node": (4, *ME),
     },
     "h200-sxm-141gb": {
-        "family": "hopper", "cores": (132, *ME), "clock": (1.83, *ME),
-        "peaks": {"fp32": (66.9, *ME), "tf32": (494.0, *ME), "fp16": (989.0, *ME), "bf16": (989.0, *ME),
-                  "fp8": (1978.0, *ME), "int8": (1978.0, *ME)},
-        "shared": (228, *ME), "l2": (50, *ME), "l2_bytes_per_clock": (5120, *ME), "dram": (131.3, *ME),
-        "bandwidth": (4800, *ME), "technology": "hbm3",
+        "family": "hopper", "cores": (132, *H200), "clock": (1.83, *ME),
+        "peaks": {"fp32": (66.9, *ME), "tf32": (494.0, *ME), "fp16": (989.0, *H200), "bf16": (989.0, *H200),
+                  "fp8": (1978.0, *H200), "int8": (1978.0, *H200)},
+        "shared": (228, *ME), "l2": (50, *ME), "l2_bytes_per_clock": (5120, *ME), "dram": (131.3, *H200),
+        "bandwidth": (4800, *H200), "technology": "hbm3",
         "links": {"pcie": "pcie5-x16", "nvlink": "nvlink4", "infiniband": "infiniband-ndr"},
-        "power": (700, *ME), "idle": (80, *ME), "area": (814, *ME), "node": (4, *ME),
+        "power": (700, *H200), "idle": (80, *ME), "area": (814, *H200), "node": (4, *H200),
     },
     "l4-24gb": {
         "family": "ada", "cores": (58, "remembered by the authors; NeuSight lists 60", "guess", 58, 60),
@@ -119,13 +122,13 @@ _GPUS: dict[str, dict[str, Any]] = {
         "power": (70, *ME), "idle": (10, *ME), "area": (545, *ME), "node": (12, *ME),
     },
     "rtx4090-24gb": {
-        "family": "ada", "cores": (128, *ME), "clock": (2.52, *ME),
-        "peaks": {"fp32": (82.6, *ME), "bf16": (165.0, *ME),
-                  "fp16": (165.0, "with fp32 accumulation; 330 with fp16 accumulation; remembered", "guess"),
-                  "fp8": (330.0, *ME), "int8": (661.0, *ME)},
-        "shared": (100, *ME), "l2": (72, *ME), "l2_bytes_per_clock": (3072, *ME), "dram": (24, *ME),
-        "bandwidth": (1008, *ME), "technology": "gddr6x", "links": {"pcie": "pcie4-x16"},
-        "power": (450, *ME), "idle": (20, *ME), "area": (609, *ME), "node": (4, *ME),
+        "family": "ada", "cores": (128, *RTX), "clock": (2.52, *RTX),
+        "peaks": {"fp32": (82.6, *RTX), "bf16": (165.15, *RTX),
+                  "fp16": (165.15, "with fp32 accumulation, read at waredb.com", "literature"),
+                  "fp8": (330.3, *RTX), "int8": (660.6, *RTX)},
+        "shared": (100, *ME), "l2": (72, *RTX), "l2_bytes_per_clock": (3072, *ME), "dram": (24, *RTX),
+        "bandwidth": (1008, *RTX), "technology": "gddr6x", "links": {"pcie": "pcie4-x16"},
+        "power": (450, *RTX), "idle": (20, *ME), "area": (608.5, *RTX), "node": (4, *RTX),
     },
     "jetson-agx-xavier": {
         "family": "volta-mobile", "cores": (8, *QUERY), "clock": (1.377, *QUERY),

@@ -1,0 +1,17 @@
+"""A coefficient that changes without a new version would make stored results lie about their provenance."""
+
+import hashlib
+from importlib.resources import files
+
+import tradespace.costmodels as models
+
+DIGESTS = {"0.2": "85226d289b0cf65117c989e1088c96aec5d224007ae0bec5d9ab043235530f57"}
+
+
+def test_the_version_changes_with_the_coefficients():
+    folder = files("tradespace.costmodels").joinpath("data")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".json"))
+    digest = hashlib.sha256(b"".join(folder.joinpath(name).read_bytes() for name in names)).hexdigest()
+    assert DIGESTS.get(models.VERSION) == digest, (
+        "the shipped coefficients changed: raise costmodels.VERSION and note the digest here"
+    )
