@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 Cli = Callable[..., Any]
+ROOT = Path(__file__).parents[3]
 
 PROBLEM = '''
 import numpy as np
@@ -324,3 +327,22 @@ def test_resume_says_that_the_file_of_the_problem_is_gone(cli: Cli) -> None:
     (record,) = Path("runs").glob("*/*/run.json")
     record.write_text(record.read_text().replace("mine.py", "gone.py"))
     refused(cli("resume", "last"), "gone.py")
+
+
+def test_the_installed_command_leaves_with_0_1_and_2_and_no_traceback(tmp_path: Path) -> None:
+    """The same in a process of its own, whose output streams and exit code are real."""
+    command = [sys.executable, "-c", "from tradespace.search.cli import main; main()"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    commands: list[tuple[int, list[str]]] = [
+        (0, ["run", "matmul-tile", "--json"]),
+        (1, ["run", "knapsack", "--limit", "value>=1e6"]),
+        (2, ["run", "knapsak"]),
+        (2, ["run", "knapsack", "--evals", "many"]),
+    ]
+    for code, words in commands:
+        done = subprocess.run(
+            [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert bool(done.stderr) == bool(code)

@@ -164,7 +164,7 @@ def sum_of_comforts() -> float:
     """Every item has positive comfort: without a limit all are packed."""
     import tradespace as ts
 
-    return float(ts.problem("knapsack").tables()[2].sum())  # type: ignore[attr-defined]
+    return float(ts.problem("knapsack").tables()[2].sum())
 
 
 def test_fix_pins_a_decision_and_keeps_it_in_the_point(cli: Cli) -> None:
