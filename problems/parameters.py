@@ -179,7 +179,8 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Device):
-        return value.name if value.name in names() and device(value.name) == value else {"device": value.record()}
+        listed = value.name in names() and device(value.name) == value
+        return value.name if listed else {"device": value.record()}
     if isinstance(value, tuple):
         return [to_plain(v) for v in value]
     raise SpaceError(f"a {type(value).__name__} cannot be recorded; it can be set from Python only.")
