@@ -13,17 +13,18 @@ import numpy as np
 
 from .. import units
 from ..errors import ViewMismatch
-from ..problems.batch import take
+from ..problems.batch import Batch, take
 from ..problems.goal import Limit, Objective, ResolvedGoal
 from ..problems.problem import Problem
 from .base import PROVEN_GAP, Budget, Certificate, OneShot, Run
 from .linear import Constraint, Outcome, Row, minimize
 from .views import CheckedView
 
-SWEEP_STEP = 1e-6
+SWEEP_STEP, STEP_OF_RANGE = 1e-6, 1e-5
 SLACK, ROUNDING = 1e-9, 1e-12
 WARM_ROWS = 256
-CHECKED_ROWS = 16
+CHECKED_ROWS = 32
+PROBED_ROWS, PROBED_ENTRIES = 64, 3
 REPAIRS = 6
 
 
@@ -78,12 +79,32 @@ class Milp(OneShot):
             )
         if count:
             draws = space.sample(np.random.default_rng([run.seed, 0xA11]), count)
-            scores = run.score(draws)
-            feasible = np.flatnonzero((run.goal.violation(scores.metrics) <= 0) & ~scores.failed)
-            for row in feasible[:CHECKED_ROWS]:
-                self.view.check_encoding(take(draws, slice(row, row + 1)), run.goal)
+            self._check(draws)
         best = run.best
         return self.view.encode(best[0]) if best is not None else None
+
+    def _check(self, batch: Batch) -> None:
+        """Score points; the view must hold those that are feasible."""
+        scores = self.run.score(batch)
+        feasible = np.flatnonzero((self.run.goal.violation(scores.metrics) <= 0) & ~scores.failed)
+        for row in feasible[:CHECKED_ROWS]:
+            self.view.check_encoding(take(batch, slice(row, row + 1)), self.run.goal)
+
+    def _probe(self) -> None:
+        """Score and check points around the answer: the view must hold them, and none may beat its bound."""
+        run, best = self.run, self.run.best
+        left = run.evaluations_left
+        rows = PROBED_ROWS if left is None else min(PROBED_ROWS, left)
+        if run.problem.cost == "slow" or best is None or rows <= 0:
+            return
+        space, rng = run.problem.space, np.random.default_rng([run.seed, 0xB22])
+        draws, answer = space.sample(rng, rows), space.batch(best[0])
+        share = PROBED_ENTRIES / max(PROBED_ENTRIES, space.scalars)
+        columns = {}
+        for name, domain in space.domains.items():
+            changed = rng.random((rows, *domain.shape, *(1 for _ in domain.item))) < share
+            columns[name] = np.where(changed, draws._columns[name], answer._columns[name])
+        self._check(space.canonical(columns, rows))
 
     def _constraints(self, limits: tuple[Limit, ...]) -> list[Constraint]:
         rows = []
@@ -145,6 +166,7 @@ class Milp(OneShot):
             self._accept(outcome, objective, goal.limits, start)
         if bound is None:
             return Certificate.none("no bound was reached in the time given")
+        self._probe()
         best = self.run.best
         if best is not None and outcome.x is not None:
             noise = ROUNDING * self.view.linear.metrics[objective.metric].size(outcome.x)
@@ -227,7 +249,7 @@ class Milp(OneShot):
         first, second = self.run.goal.objectives
         limits = self._constraints(self.run.goal.limits)
         row = {o: self.view.linear.metrics[o.metric] for o in (first, second)}
-        proven, widest, largest = True, 0.0, 0.0
+        proven, widest = True, 0.0
         reached: list[float] = []
         found: list[list[float]] = []
         extra: list[Constraint] = []
@@ -258,7 +280,7 @@ class Milp(OneShot):
             reached.append(now)
             found.append([o.sign * row[o].value(again.x) for o in (first, second)])
             step = max(SWEEP_STEP * abs(now), 4 * row[second].tolerance(now))
-            widest, largest = max(widest, step), max(largest, abs(now))
+            widest = max(widest, step)
             extra = [_at_least_as_good(second, row[second], now - second.sign * step, 0.0)]
             start = None
             self.run.progress(incumbent=best)
@@ -266,10 +288,11 @@ class Milp(OneShot):
             return Certificate.none(
                 f"all {len(reached)} efficient points of the view, which approximates the referee"
             )
+        self._probe()
         front = self.run.front_costs
         self._check_front(front, np.array(found))
         statement = f"all {len(front)} efficient points, each within {self.gap:g} of its bound"
-        proven &= widest <= 2 * SWEEP_STEP * largest or len(reached) == 1
+        proven &= widest <= STEP_OF_RANGE * (max(reached) - min(reached)) or len(reached) == 1
         return Certificate.proven(statement) if proven else Certificate.none(statement)
 
     def _stopped(self, why: str, points: int) -> Certificate:

@@ -1,0 +1,201 @@
+"""Small problems whose optimum is known by brute force, and one a solver cannot take for granted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import tradespace as ts
+from tradespace.problems.batch import Batch
+from tradespace.problems.scoring import Scores
+
+
+class Valley(ts.Problem):
+    """One integer, one objective: the least of a skewed valley at x = 7."""
+
+    x = ts.Int(-20, 20)
+
+    depth = ts.Metric("1", "min")
+
+    def evaluate(self, x: Batch) -> dict[str, Any]:
+        """A parabola."""
+        return {"depth": (x.x - 7.0) ** 2}
+
+
+class OnePoint(ts.Problem):
+    """A space of a single point."""
+
+    x = ts.Int(3, 3)
+    rest = ts.Menu(8, shape=2)
+
+    value = ts.Metric("1", "min")
+
+    def evaluate(self, x: Batch) -> dict[str, Any]:
+        """Its value."""
+        return {"value": x.x * 2.0}
+
+
+class Tree(ts.Problem):
+    """Conditions, a vector and a limit: 2 kinds, of which one has three active entries."""
+
+    kind = ts.Choice("plain", "split")
+    parts = ts.Menu(1, 2, 4, shape=3, when={"kind": "split"})
+    width = ts.Int(1, 4)
+
+    time = ts.Metric("s", "min")
+    bytes = ts.Metric("B", at_most=40)
+
+    def evaluate(self, x: Batch) -> dict[str, Any]:
+        """Splitting pays and takes room."""
+        split = x.kind == "split"
+        parts = x.parts.sum(axis=1)
+        return {
+            "time": np.where(split, 24.0 / parts, 10.0) + 8.0 / x.width,
+            "bytes": np.where(split, 4.0 * parts, 6.0) + 3.0 * x.width,
+        }
+
+
+class TwoGoals(ts.Problem):
+    """Two conflicting objectives over 400 points, some of equal cost."""
+
+    a = ts.Int(1, 20)
+    b = ts.Int(1, 20)
+
+    left = ts.Metric("s", "min")
+    right = ts.Metric("J", "max")
+
+    def evaluate(self, x: Batch) -> dict[str, Any]:
+        """Small numbers conflict with large ones; b acts by thirds, so that costs repeat."""
+        return {"left": x.a + x.b // 3.0, "right": np.sqrt(x.a) * 3 + x.b // 3}
+
+
+class Impossible(ts.Problem):
+    """No point meets the limit."""
+
+    x = ts.Int(1, 50)
+
+    price = ts.Metric("1", "min")
+    room = ts.Metric("1", at_most=0.5)
+
+    def evaluate(self, x: Batch) -> dict[str, Any]:
+        """Room is at least one."""
+        return {"price": 51.0 - x.x, "room": 1.0 * x.x}
+
+
+class Holes(ts.Problem):
+    """A quarter of the points cannot be scored."""
+
+    x = ts.Int(0, 63)
+
+    value = ts.Metric("1", "min")
+
+    def evaluate(self, x: Batch) -> dict[str, Any]:
+        """NaN at every fourth point, the best among them."""
+        return {"value": np.where(x.x % 4 == 0, np.nan, 1.0 * x.x)}
+
+
+class Bag(ts.Problem):
+    """A knapsack of given integer items with a MILP view; `scale` multiplies every value."""
+
+    weights: tuple[int, ...] = (4, 7, 2, 9, 5, 3, 8, 6)
+    values: tuple[int, ...] = (9, 12, 3, 17, 8, 5, 13, 10)
+    comforts: tuple[int, ...] = (2, 1, 9, 1, 6, 7, 2, 4)
+    room: float = 22.0
+    scale: float = 1.0
+
+    taken = ts.Bool(shape="count")
+
+    value = ts.Metric("1", "max")
+    comfort = ts.Metric("1")
+    weight = ts.Metric("1", at_most="room")
+
+    @property
+    def count(self) -> int:
+        """Items."""
+        return len(self.weights)
+
+    def evaluate(self, x: Batch) -> dict[str, Any]:
+        """Sums of whole numbers, exact in any batch."""
+        taken = x.taken.astype(np.int64)
+        return {
+            "value": taken @ np.array(self.values) * self.scale,
+            "comfort": taken @ np.array(self.comforts),
+            "weight": taken @ np.array(self.weights),
+        }
+
+    def milp_view(self, given: Mapping[str, Any] | None = None) -> ts.MilpView:
+        """One binary an item."""
+        import pyomo.environ as pyo
+
+        model = pyo.ConcreteModel()
+        model.taken = pyo.Var(range(self.count), domain=pyo.Binary)
+
+        def total(column: Any, factor: float = 1.0) -> Any:
+            return pyo.quicksum(float(c) * factor * model.taken[i] for i, c in enumerate(column))
+
+        def encode(point: Mapping[str, Any]) -> None:
+            for i, taken in enumerate(point["taken"]):
+                model.taken[i] = int(taken)
+
+        def decode() -> dict[str, Any]:
+            return {"taken": [round(pyo.value(model.taken[i])) == 1 for i in range(self.count)]}
+
+        metrics = {
+            "value": total(self.values, self.scale),
+            "comfort": total(self.comforts),
+            "weight": total(self.weights),
+        }
+        return ts.MilpView(model, metrics, decode, encode)
+
+
+def random_bag(items: int, seed: int, **settings: Any) -> Bag:
+    """Items with values near their weights: the hard kind."""
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(10, 100, items)
+    values = weights + rng.integers(-9, 10, items)
+    comforts = 110 - weights + rng.integers(-9, 10, items)
+    columns = {"weights": weights, "values": values, "comforts": comforts}
+    listed = {name: tuple(column.tolist()) for name, column in columns.items()}
+    return Bag(**listed, room=float(weights.sum() // 2), **settings)
+
+
+def every_point(problem: ts.Problem) -> tuple[Batch, Scores]:
+    """All points of a small problem and their scores, by the referee alone."""
+    from tradespace.problems.batch import concatenate
+
+    batch = concatenate(list(problem.space.enumerate(1 << 16)))
+    return batch, problem.score(batch)
+
+
+def true_optimum(problem: ts.Problem, goal: ts.Goal | None = None) -> float | None:
+    """The best feasible value of a single objective, by brute force; None where nothing is feasible."""
+    resolved = (goal or ts.Goal()).resolve(problem)
+    _, scores = every_point(problem)
+    feasible = (resolved.violation(scores.metrics) <= 0) & ~scores.failed
+    if not feasible.any():
+        return None
+    costs = resolved.costs(scores.metrics)[feasible, 0]
+    return float(costs.min() * resolved.objectives[0].sign)
+
+
+def true_front(problem: ts.Problem, goal: ts.Goal | None = None) -> set[tuple[float, ...]]:
+    """Objective values of every nondominated feasible point, by comparing all pairs."""
+    resolved = (goal or ts.Goal()).resolve(problem)
+    _, scores = every_point(problem)
+    feasible = (resolved.violation(scores.metrics) <= 0) & ~scores.failed
+    costs = np.unique(resolved.costs(scores.metrics)[feasible], axis=0)
+    signs = np.array([o.sign for o in resolved.objectives])
+    beaten = [bool(((costs <= row).all(axis=1) & (costs < row).any(axis=1)).any()) for row in costs]
+    return {tuple(row * signs) for row, lost in zip(costs, beaten, strict=True) if not lost}
+
+
+def front_of(result: ts.Result) -> set[tuple[float, ...]]:
+    """Objective values of a result's front."""
+    names = [o["metric"] for o in result.goal["objectives"]]
+    return set(zip(*(result.front_columns[n].tolist() for n in names), strict=True))
+
+
+SINGLE = (Valley(), OnePoint(), Tree(), Holes(), Bag())
+"""Small finite problems of one objective with a feasible point."""
