@@ -56,7 +56,7 @@ Evals = Annotated[
     typer.Option(
         "--evals",
         metavar="N",
-        help=f"Rows to score [default: {DEFAULT_EVALUATIONS:,} where a solver samples, unless --seconds is given].",
+        help=f"Rows to score [default: {DEFAULT_EVALUATIONS:,} for samplers, unless --seconds is given].",
     ),
 ]
 Seconds = Annotated[
@@ -361,6 +361,50 @@ def dashboard(
     from .dashboard_command import serve_dashboard
 
     serve_dashboard(runs, storage, port, last, browser, json)
+
+
+Families = Annotated[
+    list[str] | None, typer.Option("--family", metavar="FAMILY", help="Only this family; may be repeated.")
+]
+
+
+@app.command()
+def calibrate(
+    device: Annotated[
+        str, typer.Argument(help="'host' for this CPU, or the device of the catalog whose CUDA card is here.")
+    ] = "host",
+    family: Families = None,
+    shapes: Annotated[int, typer.Option("--shapes", min=8, help="Shapes to time a family.")] = 25,
+    passes: Annotated[int, typer.Option("--passes", min=2, help="Shuffled passes; the minimum counts.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write instead of the user's own.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Time real kernels on this machine and fit the cost models to it (a minute or two)."""
+    from .measuring import calibrate_device
+
+    calibrate_device(device, family or [], shapes, passes, out, json)
+
+
+@app.command()
+def validate(
+    device: Annotated[str, typer.Option("--device", help="'host', or a device of the catalog.")] = "host",
+    profiles: Annotated[
+        Path | None,
+        typer.Option("--profiles", metavar="DIR", help="Stored GPU measurements instead of kernels here."),
+    ] = None,
+    family: Families = None,
+    shapes: Annotated[int, typer.Option("--shapes", min=8, help="Fresh shapes to time a family.")] = 25,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw predicted against measured (.png).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare the cost models with real kernels: error, bias, rank correlation, noise floor."""
+    from .measuring import validate_models
+
+    validate_models(device, profiles, family or [], shapes, plot, json)
 
 
 def main(arguments: list[str] | None = None) -> Any:

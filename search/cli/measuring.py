@@ -1,0 +1,150 @@
+"""`optimize calibrate` and `validate`: cost models against real kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ...costmodels import calibration, validation
+from ...errors import DataError, SolverUnavailable
+from ...hardware import Device, device
+from ..folder import unwritable
+from .console import console, print_json, rows, table
+
+
+@contextmanager
+def _progress(json: bool) -> Iterator[Callable[[float, str], None]]:
+    """A bar on the terminal; called with the fraction done and what is at hand."""
+    err = console(stderr=True)
+    shown = Progress(
+        TextColumn("  {task.description:<24}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=json or not err.is_terminal,
+    )
+    with shown:
+        task = shown.add_task("starting", total=1.0)
+        yield lambda fraction, what: shown.update(task, completed=fraction, description=what)
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise SolverUnavailable(
+            "timing real kernels needs PyTorch; install it with pip install 'tradespace[torch]'."
+        ) from None
+
+
+def calibrate_device(
+    name: str, families: list[str], shapes: int, passes: int, out: Path | None, json: bool
+) -> None:
+    """Time kernels here, fit the device's coefficients and keep them."""
+    _need_torch()
+    target: Device | None = None if name == "host" else device(name)
+    with _progress(json) as progress:
+        made = calibration.calibrate(
+            target, shapes=shapes, passes=passes, families=families or None, progress=progress
+        )
+    try:
+        path = calibration.store(made, out)
+    except OSError as error:
+        raise unwritable(out or Path(name), error) from None
+    fits = [
+        (family, dtype, entry["report"])
+        for family, entries in made.calibration.items()
+        for dtype, entry in entries.items()
+    ]
+    if json:
+        listed = [{"family": f, "dtype": d, **report} for f, d, report in fits]
+        print_json({"device": made.name, "file": str(path), "families": listed})
+        return
+    heads = ("family", "dtype", "shapes", "MAPE", "P90", "beyond the largest")
+    cells = [
+        (
+            f,
+            d,
+            r.get("n", ""),
+            _percent(r.get("mape")),
+            _percent(r.get("p90")),
+            _percent(r.get("extrapolation")),
+        )
+        for f, d, r in fits
+    ]
+    console().print(
+        rows(table(f"{made.name}, cross-validated by shape group", *heads, right=heads[2:]), cells)
+    )
+    console().print(
+        f"\n[dim]stored in[/]   {path}\n[dim]next[/]        optimize validate --device {made.name}"
+    )
+
+
+def validate_models(
+    name: str, profiles: Path | None, families: list[str], shapes: int, plot: Path | None, json: bool
+) -> None:
+    """Compare predictions with kernels timed here, or with stored profiles of GPUs."""
+    with _progress(json) as progress:
+        if profiles is not None:
+            if not profiles.is_dir():
+                raise DataError(f"--profiles '{profiles}' is no folder.")
+            chosen = None if name == "host" else name
+            found = validation.run_profiles(profiles, chosen, families or None, progress)
+        else:
+            _need_torch()
+            found = validation.run(device(name), families=families or None, shapes=shapes, progress=progress)
+    if plot is not None:
+        try:
+            plot.parent.mkdir(parents=True, exist_ok=True)
+            validation.scatter(found).savefig(plot, dpi=150)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"cannot draw '{plot}': {error}; give a path that ends in .png or .pdf."
+            ) from None
+    if json:
+        print_json([row.record() for row in found])
+        return
+    heads = (
+        "device",
+        "family",
+        "dtype",
+        "n",
+        "MAPE",
+        "median",
+        "P90",
+        "bias",
+        "rank",
+        "in 90 %",
+        "noise",
+        "tier",
+    )
+    cells = [
+        (
+            r.device,
+            r.family,
+            r.dtype,
+            r.accuracy.n,
+            _percent(r.accuracy.mape),
+            _percent(r.accuracy.median),
+            _percent(r.accuracy.p90),
+            f"{100 * r.accuracy.bias:+.1f} %",
+            f"{r.accuracy.spearman:.3f}",
+            _percent(r.covered),
+            _percent(r.noise),
+            r.tier,
+        )
+        for r in found
+    ]
+    title = "predicted against measured; " + ", ".join(sorted({r.held for r in found}))
+    console().print(rows(table(title, *heads, right=heads[3:11]), cells))
+    if plot is not None:
+        console().print(f"\n[dim]picture[/]     {plot}")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
