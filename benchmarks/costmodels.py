@@ -22,6 +22,7 @@ import numpy as np
 import tradespace.costmodels as models
 from tradespace.costmodels import calibration, conformal, fitting, profiles, shipping, validation
 from tradespace.costmodels.accuracy import Accuracy, accuracy
+from tradespace.costmodels.defaults import DEFAULTS, SIGMAS
 from tradespace.costmodels.fitting import Samples
 from tradespace.hardware import device
 
@@ -111,6 +112,20 @@ def siblings(parts: list[Part]) -> None:
         line(what, f"{100 * found.mape:.1f} %", "<= 15", found.mape <= 0.15)
     h200 = models.gemm(device("h200-sxm-141gb"), m=4096, n=4096, k=4096)
     line("h200-sxm-141gb takes its coefficients from h100", h200.tier, "", h200.tier == "same family")
+
+
+def uncalibrated(parts: list[Part]) -> None:
+    """The defaults of a GPU nobody calibrated: their sigma must not be smaller than what they show."""
+    print("\nUncalibrated: defaults by kind of device (report only)")
+    for name, split, rows in parts:
+        target = device(name)
+        if split == "small" or rows.dtype == "fp8" or target.kind != "gpu":
+            continue
+        predicted = fitting.predict(target, rows, DEFAULTS["gpu"][rows.family])
+        shown = conformal.profile(predicted, rows.seconds)["sigma"]
+        claimed = SIGMAS[rows.family]
+        text = f"{percent(accuracy(predicted, rows.seconds))}, sigma {shown:.2f}"
+        line(f"{name} {rows.family} {rows.dtype}", text, f"<= {claimed:g}", shown <= claimed)
 
 
 def few_shapes(parts: list[Part]) -> None:
@@ -261,7 +276,7 @@ def main() -> None:
         return
     if options.profiles:
         parts = load(options.profiles)
-        for report in (held_out, streams, siblings, few_shapes, serving, intervals):
+        for report in (held_out, streams, siblings, uncalibrated, few_shapes, serving, intervals):
             report(parts)
     if options.host:
         host(options.shapes)

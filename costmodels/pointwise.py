@@ -30,10 +30,22 @@ def features(
             "transcendental": heavy * elements / device.value("special"),
             "call": heavy * calls(device, elements),
             "transcendental_far": heavy * flow["dram"] / device.bandwidth,
+            **spills(device, total),
         }
     else:
         terms["arithmetic"] = flops / rate
     return Features(terms, flops, flow, rate)
+
+
+def spills(device: Device, total: Number) -> dict[str, Number]:
+    """Streams that outgrow L2 and L3, with the sharper edge that least-recently-used eviction gives them."""
+    terms: dict[str, Number] = {}
+    for inner, outer in (("l2", "l3"), ("l3", "dram")):
+        level = device.level(inner)
+        capacity = level.capacity * (device.cores if level.scope == "core" else 1.0)
+        full = (total / capacity) ** 6
+        terms[f"spill_{outer}"] = total * full / (1.0 + full) / device.level(outer).bandwidth
+    return terms
 
 
 def elementwise(

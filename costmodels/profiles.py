@@ -1,13 +1,15 @@
 """Measured kernels from a folder of public profiles, as `Samples`.
 
 Expected below the folder (CSV with a header): `aiconfigurator/` (Apache-2.0), `neusight/` (MIT),
-`vidur/` (MIT), `slinfer/latency_grid.csv` (grid of the SLINFER artifact, no licence stated).
+`vidur/` (MIT), `slinfer/latency_grid.csv` (grid of the SLINFER artifact, no licence stated),
+`gpu_measured/vllm_rtx4090_llama31-8b/` (LLMServingSim, MIT; these CSVs compressed, in microseconds).
 Latencies are milliseconds. Only numbers derived from them ship.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +61,7 @@ class Table:
 def read_table(path: Path) -> Table:
     """A CSV file with a header; DataError where it is missing, empty or ragged."""
     try:
-        with path.open(newline="") as stream:
+        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as stream:
             rows = list(csv.reader(stream))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
@@ -81,14 +83,14 @@ def load(folder: Path, device: str | None = None) -> Iterator[tuple[str, str, Sa
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of profiles")
     found = False
-    for source in (_aiconfigurator, _vidur, _neusight, _slinfer):
+    for source in (_aiconfigurator, _vidur, _neusight, _slinfer, _vllm):
         for name, split, samples in source(folder):
             found = True
             if device is None or device == name:
                 yield name, split, samples
     if not found:
         raise DataError(
-            f"{folder} must hold aiconfigurator/, vidur/, neusight/ or slinfer/ with CSV files; found none"
+            f"{folder} must hold aiconfigurator/, vidur/, neusight/, slinfer/ or gpu_measured/; found none"
         )
 
 
@@ -267,3 +269,55 @@ def _slinfer(folder: Path) -> Iterator[tuple[str, str, Samples]]:
     everything = Samples("serving", "bf16", shapes, 1e-3 * table.numbers("latency_ms"), group, SLINFER)
     for theirs, ours in SLINFER_DEVICES.items():
         yield ours, "all", everything.take(device == theirs)
+
+
+LLMSERVINGSIM = "LLMServingSim profiles of vLLM 0.19 on an RTX 4090, MIT"
+
+
+def _vllm(folder: Path) -> Iterator[tuple[str, str, Samples]]:
+    """Kernels of Llama-3.1-8B inside vLLM: products, norm, activation, decode attention."""
+    base = folder / "gpu_measured" / "vllm_rtx4090_llama31-8b"
+    if not (path := base / "layer_profile_dense.csv.gz").is_file():
+        return
+    name, model = "rtx4090-24gb", architecture("llama-3.1-8b")
+    table, head = read_table(path), read_table(base / "layer_profile_per_sequence.csv.gz")
+    layer, tokens, seconds = table.text("layer"), table.numbers("tokens"), 1e-6 * table.numbers("time_us")
+    hidden, inner = float(model.hidden), float(model.intermediate)
+    products = {
+        "qkv_proj": ((model.heads + 2 * model.kv_heads) * float(model.head_dim), hidden),
+        "o_proj": (hidden, hidden),
+        "gate_up_proj": (2 * inner, hidden),
+        "down_proj": (hidden, inner),
+    }
+    rows = [(tokens[layer == op], n, k, seconds[layer == op]) for op, (n, k) in products.items()]
+    last = head.text("layer") == "lm_head"
+    rows.append(
+        (
+            head.numbers("sequences")[last],
+            float(model.vocabulary),
+            hidden,
+            1e-6 * head.numbers("time_us")[last],
+        )
+    )
+    m = np.concatenate([row[0] for row in rows])
+    n, k = (np.concatenate([np.full(len(row[0]), row[i]) for row in rows]) for i in (1, 2))
+    shapes = {"m": m, "n": n, "k": k, "batch": np.ones_like(m)}
+    times = np.concatenate([row[3] for row in rows])
+    yield name, "all", Samples("gemm", "bf16", shapes, times, groups(n, k), LLMSERVINGSIM)
+    act, norm = layer == "act_fn", np.isin(layer, ["layernorm", "final_layernorm"])
+    one = np.ones(act.sum())
+    shapes = {"elements": tokens[act] * inner, "reads": 2 * one, "writes": one, "operations": 10 * one}
+    yield name, "all", Samples("elementwise", "bf16", shapes, seconds[act], tokens[act], LLMSERVINGSIM)
+    shapes = {"rows": tokens[norm], "width": np.full(norm.sum(), hidden)}
+    yield name, "all", Samples("layer_norm", "bf16", shapes, seconds[norm], tokens[norm], LLMSERVINGSIM)
+    table = read_table(base / "layer_profile_attention.csv.gz")
+    keep = (table.numbers("prefill_chunk") == 0) & (table.numbers("n_decode") > 0)
+    batch, context = table.numbers("n_decode")[keep], table.numbers("kv_decode")[keep]
+    geometry = {"heads": model.heads, "kv_heads": model.kv_heads, "head_dim": model.head_dim}
+    shapes = {"batch": batch, "context": context} | {k: np.full_like(batch, v) for k, v in geometry.items()}
+    times = 1e-6 * table.numbers("time_us")[keep]
+    yield (
+        name,
+        "all",
+        Samples("attention_decode", "bf16", shapes, times, groups(batch, context), LLMSERVINGSIM),
+    )

@@ -38,7 +38,7 @@ def features(
         "launch": calls(device, elements),
         "arithmetic": flops / rate,
         "exponentials": exponentials * elements / device.value("special"),
-        "rows": rows / (device.clock * device.cores),
+        "rows": np.where(elements > 0, rows, 0.0) / (device.clock * device.cores),
         **streams(device, flow),
     }
     return Features(terms, flops, flow, rate)

@@ -24,7 +24,7 @@ def features(device: Device, dtype: str, *, rows: Number, width: Number) -> Feat
         terms={
             "launch": calls(device, elements),
             "compare": elements * depth / (device.clock * device.cores),
-            "rows": rows / (device.clock * device.cores),
+            "rows": np.where(elements > 0, rows, 0.0) / (device.clock * device.cores),
             **streams(device, flow),
         },
         flops=0.0 * elements,
