@@ -23,6 +23,7 @@ from ..errors import GoalError
 Array = npt.NDArray[Any]
 INFINITY = highspy.kHighsInf
 SCALING_ROUNDS = 4
+COST_GRID = 2.0**45  # rounds the scaled objective, so that another unit of time gives the very same programme
 POLL = 0.05
 TOLERANCE = 1e-7
 """How far HiGHS lets a row, scaled to a largest coefficient of one, be violated."""
@@ -270,14 +271,15 @@ def minimize(
     matrix = (sp.diags(row_scale) @ matrix).tocsc() if matrix.shape[0] else matrix.tocsc()
     costs = objective.coefficients * scale
     top = float(np.abs(costs).max(initial=0.0))
-    cost_scale = float(_power_of_two(np.array(1.0 / top))) if top > 0 else 1.0
+    cost_scale = 1.0 / top if top > 0 else 1.0
+    scaled_costs = np.rint(costs * cost_scale * COST_GRID) / COST_GRID
 
     lower, upper = model.lower / scale, model.upper / scale
     for place, value in (fixed or {}).items():
         lower[place] = upper[place] = value / scale[place]
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(scale), matrix.shape[0]
-    lp.col_cost_, lp.col_lower_, lp.col_upper_ = costs * cost_scale, lower, upper
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = scaled_costs, lower, upper
     lp.offset_ = objective.constant * cost_scale  # inside, so that the gap is relative to the whole value
     lp.row_lower_, lp.row_upper_ = low * row_scale, high * row_scale
     lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
