@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,8 @@ def conduct(session: Session, solver: Solver, why: str, pick: str | None) -> Res
     except KeyboardInterrupt:
         certificate, reason = Certificate.none("interrupted before the end"), "interrupted"
     except BaseException:
-        session.flush()
+        with suppress(DataError):  # the first error is the one to tell
+            session.flush()
         raise
     session.adopt()
     return finish(session, certificate, reason, solver.name, why, pick)
@@ -297,7 +299,7 @@ def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:
     """Raises DataError naming what changed between a run's problem and this one."""
     if problem.digest == record["digest"]:
         return
-    before, after = record["identity"], problem.identity()
+    before, after = record["identity"], json.loads(json.dumps(problem.identity()))
     changes = []
     if before["source"] != after["source"]:
         changes.append(f"the source of {after['class']}")
@@ -307,8 +309,9 @@ def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:
         old, new = before["parameters"].get(name), after["parameters"].get(name)
         if old != new:
             changes.append(f"parameter '{name}' ({str(old)[:40]} to {str(new)[:40]})")
-    if before["fixed"] != after["fixed"]:
-        changes.append("the fixed variables")
+    for part, said in (("fixed", "the fixed variables"), ("space", "its space"), ("metrics", "its metrics")):
+        if before.get(part) != after[part]:
+            changes.append(said)
     raise DataError(
         "the problem of this run has changed since: "
         + ", ".join(changes or ["its identity"])
@@ -319,9 +322,9 @@ def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:
 
 def start_batch(problem: Problem, start: Start) -> Batch | None:
     """The point to start from: a batch, a mapping, a JSON file, or a run's folder."""
-    if start is None or isinstance(start, Batch):
-        return start
-    if isinstance(start, Mapping):
+    if start is None:
+        return None
+    if isinstance(start, Batch | Mapping):
         return problem.space.batch(start)
     path = Path(start)
     if path.is_dir():
