@@ -34,7 +34,8 @@ def nondominated(costs: Array) -> Array:
         return keep
     import moocore
 
-    return np.asarray(moocore.is_nondominated(costs, keep_weakly=False))
+    finite = np.nan_to_num(costs)  # infinite costs as the largest number: moocore compares them wrongly
+    return np.asarray(moocore.is_nondominated(finite, keep_weakly=False))
 
 
 class Archive:
@@ -55,6 +56,8 @@ class Archive:
 
     def add(self, ids: Array, costs: Array, violation: Array, failed: Array) -> None:
         """Take rows: ids (rows,), costs (rows, objectives) to minimise, violation and failed (rows,)."""
+        if not len(ids):
+            return
         self.rows += len(ids)
         feasible = violation <= 0
         if failed.any():

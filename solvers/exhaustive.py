@@ -10,7 +10,7 @@ from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from .base import Budget, Certificate, OneShot, Run
 
-CHUNK = {"fast": 16_384, "slow": 16}
+CHUNK = {"fast": 16_384, "slow": 4}
 
 
 class Exhaustive(OneShot):
