@@ -71,7 +71,9 @@ def picture(comparison: Comparison) -> Figure:
     for panel, axis, words in zip(panels, ("rows", "seconds"), ("scored rows", "seconds"), strict=True):
         for name, colour in zip(comparison.solvers, _colours(comparison), strict=True):
             grid, median, low, high = band(comparison.of(name), axis, comparison.larger_is_better)
-            panel.fill_between(grid, low / factor, high / factor, color=colour, alpha=0.15, linewidth=0)
+            panel.fill_between(
+                grid, low / factor, high / factor, step="post", color=colour, alpha=0.15, linewidth=0
+            )
             panel.step(grid, median / factor, where="post", color=colour, linewidth=1.8, label=name)
             panel.plot(grid[-1:], median[-1:] / factor, "o", color=colour, markersize=4)
         if np.isfinite(comparison.best):
@@ -85,7 +87,8 @@ def picture(comparison: Comparison) -> Figure:
         panel.grid(color="#e4e7eb", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(label)
-    panels[1].legend(frameon=False)
+    lines, names = panels[0].get_legend_handles_labels()
+    figure.legend(lines, names, frameon=False, loc="outside lower left", ncols=len(names))
     figure.suptitle(_title(comparison), x=0.01, ha="left", fontsize=12)
     return figure
 
@@ -115,10 +118,12 @@ def page(comparison: Comparison) -> str:
                 "x": grid,
                 "legendgroup": name,
             }
-            edge = {**common, "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+            both = np.isfinite(low) & np.isfinite(high)
+            edge = {**common, "x": grid[both], "line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip"}
+            edge["showlegend"] = False
             line = {"color": colour, "width": 2.5, "shape": "hv"}
-            data.append({**edge, "y": low})
-            data.append({**edge, "y": high, "fill": "tonexty", "fillcolor": _faint(colour)})
+            data.append({**edge, "y": low[both]})
+            data.append({**edge, "y": high[both], "fill": "tonexty", "fillcolor": _faint(colour)})
             data.append({**common, "y": median, "name": name, "line": line, "showlegend": not side})
     frame = layout(_title(comparison), "scored rows", label, height=560)
     frame["xaxis"] |= {"type": "log", "domain": [0, 0.48]}

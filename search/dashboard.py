@@ -84,7 +84,7 @@ def open_newest(path: Path, last: int) -> tuple[Any, list[str]]:
 
     journal = Newest(path)
     with journal.locked():
-        told = [s] if (s := journal._mend_tail()) else []
+        told = journal._mend_tail()
         known, _ = journal.studies()
     if len(known) > last:
         journal.oldest = sorted(known.values())[-last]

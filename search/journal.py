@@ -31,6 +31,7 @@ JOURNAL = "journal.log"
 ARTIFACTS = "artifacts"
 PATIENCE = 10.0
 STALE_LOCK = 60.0
+TAIL = 1 << 20
 SLOW_STORAGE_SECONDS = 20.0
 CREATE_STUDY, DELETE_STUDY, CREATE_TRIAL, LAST_OPERATION = 0, 1, 4, 10
 _START = b'{"op_code":'
@@ -201,26 +202,23 @@ class Journal(JournalFileBackend):
         except OSError as error:
             raise DataError(f"cannot write '{self.path}': {error.strerror or error}.") from None
 
-    def _mend_tail(self) -> str | None:
-        """Complete or cut off a last line without its end; the sentence that says so."""
+    def _mend_tail(self) -> list[str]:
+        """Complete or cut off a last line without its end, mend one that holds no record; in words."""
         with open(self.path, "rb+") as file:
             size = file.seek(0, os.SEEK_END)
             if not size:
-                return None
-            file.seek(size - 1)
-            if file.read(1) == b"\n":
-                return None
+                return []
+            file.seek(max(0, size - TAIL))
+            tail = file.read()
+            last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+            if last.endswith(b"\n"):
+                return [] if len(last) == TAIL or _record(last) is not None else self._rewrite()
             file.seek(0)
-            number, start, last = 0, 0, b""
-            for line in file:
-                number, start, last = number + 1, start + len(last), line
-            if _record(last) is not None:
-                file.seek(size)
+            number = sum(1 for _ in file)
+            if len(last) < TAIL and _record(last) is not None:
                 file.write(b"\n")
-                return f"'{self.path}' line {number} lacked only its end; it is kept."
-            self._set_aside([last])
-            file.truncate(start)
-        return self._sentence(number, number - 1)
+                return [f"'{self.path}' line {number} lacked only its end; it is kept."]
+        return self._rewrite()
 
     def repair(self) -> list[str]:
         """Take out every line that holds no record; a sentence for each. Damaged lines are set aside."""
@@ -229,7 +227,7 @@ class Journal(JournalFileBackend):
 
     def _rewrite(self) -> list[str]:
         """Keep every record of the file, those glued to a cut line included."""
-        told = [s] if (s := self._mend_tail()) else []
+        told: list[str] = []
         damaged = []
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         kept = 0
@@ -243,14 +241,12 @@ class Journal(JournalFileBackend):
                     told.append(self._sentence(number, kept))
                     line = b"" if record is None else line[glued:]
                 kept += record is not None
-                mended.write(line)
+                mended.write(line if line.endswith(b"\n") or not line else line + b"\n")
             mended.flush()
             os.fsync(mended.fileno())
         if damaged:
             self._set_aside(damaged)
-            os.replace(partial, self.path)
-        else:
-            partial.unlink()
+        os.replace(partial, self.path)
         return told
 
     def _set_aside(self, lines: Iterable[bytes]) -> None:
@@ -313,7 +309,7 @@ def open_journal(path: Path, patience: float = PATIENCE) -> tuple[JournalStorage
     """A journal for reading and writing, mended where needed; sentences about what was mended."""
     journal = Journal(path, patience)
     with journal.locked():
-        told = [s] if (s := journal._mend_tail()) else []
+        told = journal._mend_tail()
     try:
         return JournalStorage(journal), told
     except (ValueError, AssertionError, KeyError, TypeError):

@@ -56,6 +56,8 @@ def log_study(session: Session, result: Result, storage: Any = None) -> Result:
         sentence = write_study(record, target)
     except Exception as error:
         cause = str(error) or type(error).__name__
+        if isinstance(error, OSError):
+            cause = f"cannot write '{error.filename}': {error.strerror}"
         sentence = f"the study for the dashboard was not written: {cause}"
     if sentence is None:
         return result
@@ -191,7 +193,7 @@ class Chosen:
             roles |= {int(i): max(rank, roles.get(int(i), 0)) for i in ids}
         if self.answer >= 0:
             roles[self.answer] = 5
-        for i in self._sample(most - len(roles)):
+        for i in self._sample(most, len(roles)):
             roles.setdefault(int(i), 1)
         self.ids = np.array(sorted(roles), np.int64)
         self.role = np.array([roles[int(i)] for i in self.ids], int)
@@ -208,14 +210,13 @@ class Chosen:
         none = dict.fromkeys(self.session.problem.metrics, np.empty(0))
         return empty, Scores(none, {}, np.empty(0, bool), {})
 
-    def _sample(self, wanted: int) -> Array:
-        """One row of each of `wanted` equal stretches of the search."""
-        if wanted <= 0:
-            return np.empty(0, np.int64)
+    def _sample(self, most: int, taken: int) -> Array:
+        """All rows where they are few, else one of each of `most` - `taken` equal stretches of the search."""
+        wanted = max(0, most - taken)
         rng = np.random.default_rng([self.session.seed, 0x5A])
         if self.session.streamed is None:
             rows = len(self.session.table)
-            if rows <= wanted:
+            if rows <= most:
                 return np.arange(rows)
             edges = np.linspace(0, rows, wanted + 1).astype(np.int64)
             return edges[:-1] + (rng.random(wanted) * np.diff(edges)).astype(np.int64)
