@@ -242,12 +242,10 @@ def test_an_unwritable_folder_of_runs_is_named(cli: Cli) -> None:
 
 
 def test_a_full_disk_is_named_with_the_remedy(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tradespace.search.folder as folder
-
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(folder.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     refused(cli("run", "knapsack"), "No space left", "free some space")
 
 

@@ -162,9 +162,9 @@ def test_the_goal_can_be_replaced(cli: Cli) -> None:
 
 def sum_of_comforts() -> float:
     """Every item has positive comfort: without a limit all are packed."""
-    import tradespace as ts
+    from tradespace.problems.tutorial.knapsack import Knapsack
 
-    return float(ts.problem("knapsack").tables()[2].sum())
+    return float(Knapsack().tables()[2].sum())
 
 
 def test_fix_pins_a_decision_and_keeps_it_in_the_point(cli: Cli) -> None:
