@@ -203,6 +203,8 @@ class Problem(metaclass=ProblemType):
     """"slow" declares that one row costs more than about 50 ms."""
     stochastic: ClassVar[bool] = False
     """True where the referee is a simulation of a `simulation_seed`."""
+    slow: ClassVar[tuple[str, ...]] = ()
+    """Variables whose change is dear; the others are searched within (solver `nested`)."""
     _declared: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, **parameters: Any) -> None:
@@ -322,11 +324,11 @@ class Problem(metaclass=ProblemType):
         """A Pyomo model of the decisions, or None."""
         return None
 
-    def packing_view(self) -> PackingView | None:
-        """Items and bins, or None."""
+    def packing_view(self, given: Mapping[str, Any] | None = None) -> PackingView | None:
+        """Items and bins, or None. given: values of fixed variables that the view does not decide."""
         return None
 
-    def jobs_view(self) -> JobsView | None:
+    def jobs_view(self, given: Mapping[str, Any] | None = None) -> JobsView | None:
         """Job classes with service demands, or None."""
         return None
 

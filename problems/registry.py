@@ -44,6 +44,10 @@ SHIPPED = (
           "items of most value within a weight; with a second value, a front"),
     Entry("memory-plan", "tradespace.problems.tutorial.memory_plan:MemoryPlan", "tutorial",
           "keep or recompute each activation of a chain under a memory limit"),
+    Entry("server-packing", "tradespace.problems.tutorial.server_packing:ServerPacking", "tutorial",
+          "services on rented servers of several kinds, at the least price"),
+    Entry("mg1", "tradespace.problems.tutorial.mg1:MG1", "tutorial",
+          "which job next: a rank table for a single server with several classes of jobs"),
     Entry("mixed", "tradespace.problems.tutorial.mixed:Mixed", "tutorial",
           "every kind of variable, vectors and conditions in one small problem"),
 )  # fmt: skip

@@ -46,7 +46,8 @@ class PackingView:
     demands: (types, items, dimensions) demand of each item in each bin type; NaN where it may not go.
     capacities: (types, dimensions). costs: (types,) cost of one bin in the unit of `metric`.
     counts: (types,) bins available, or None for unlimited. metric: the metric that the total cost is.
-    limits: metrics whose limits it honours. decode: from (bin type, items) lists to a point.
+    limits: metrics whose limits it honours. decode: from (bin type, items) lists to a point, or to the
+    part of it that `decides` names. constant: what the metric adds to the bins' cost.
     """
 
     demands: Array
@@ -56,6 +57,8 @@ class PackingView:
     decode: Callable[[Sequence[tuple[int, Sequence[int]]]], Mapping[str, Any]]
     counts: Array | None = None
     limits: tuple[str, ...] = ()
+    decides: tuple[str, ...] | None = None
+    constant: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
