@@ -34,7 +34,8 @@ class Result:
     best: the chosen point, or None. metrics: its metrics, SI. sigma: their relative model errors.
     feasible: whether it meets every limit. front: all nondominated feasible points as a DataFrame.
     certificate: what is proven. stop_reason: why the search ended. start: metrics of the point the
-    search was started from.
+    search was started from. replications: for a stochastic problem each metric of `best` on fresh seeds:
+    mean, half width of its 95 % interval, number of seeds.
     """
 
     problem: str
@@ -56,6 +57,7 @@ class Result:
     notes: tuple[str, ...] = ()
     run_dir: Path | None = None
     evaluated_here: int = 0
+    replications: dict[str, tuple[float, float, int]] = field(default_factory=dict)
 
     @property
     def front(self) -> pd.DataFrame:
@@ -98,7 +100,7 @@ class Result:
             have = f"a row of 0..{self.front_size - 1}" if self.front_size else "nothing: the front is empty"
             raise DataError(f"--pick takes an objective ({', '.join(directions)}) or {have}; got '{choice}'.")
         member = self.front_rows()[row]
-        return replace(self, best=member["point"], metrics=member["metrics"])
+        return replace(self, best=member["point"], metrics=member["metrics"], replications={})
 
     def record(self) -> dict[str, Any]:
         """The result as one object of plain data (`optimize run --json`)."""
@@ -123,6 +125,7 @@ class Result:
             "evaluated_here": self.evaluated_here,
             "seconds": round(self.seconds, 3),
             "stop_reason": self.stop_reason,
+            "replications": {n: list(v) for n, v in self.replications.items()},
             "start": self.start,
             "notes": list(self.notes),
             "run_dir": str(self.run_dir) if self.run_dir else None,
@@ -172,6 +175,7 @@ class Result:
                 tuple(data["notes"]),
                 Path(data["run_dir"]) if data["run_dir"] else None,
                 data["evaluated_here"],
+                {n: (v[0], v[1], v[2]) for n, v in data.get("replications", {}).items()},
             )
         except (KeyError, TypeError) as error:
             raise DataError(f"'{path}' is no saved result: {error} is missing or wrong.") from None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from .folder import RunFolder, plain
 from .provenance import provenance
 from .result import Result, front_columns, readable_point
 from .session import OutOfTime, Session, ask_tell
+from .stochastic import replicate
 from .study import log_study
 
 Observer = Callable[[Session], None]
@@ -33,7 +35,7 @@ Start = Batch | Mapping[str, Any] | str | Path | None
 
 def solve(
     problem: Problem,
-    solver: str = "auto",
+    solver: str | Solver = "auto",
     goal: Goal | None = None,
     budget: Budget | None = None,
     *,
@@ -108,6 +110,7 @@ def resume(
         session = Session(
             problem, resolved, budget, record["seed"], evaluator, folder, first, observer, record["keep_all"]
         )
+        session.planned = Budget(**record["budget"])
         session.replay()
         return log_study(session, conduct(session, chosen, record["why"], record["pick"]), storage)
 
@@ -239,6 +242,8 @@ def finish(
     )
     if pick is not None:
         result = result.pick(pick)
+    if problem.stochastic and result.best is not None and reason != "answered from recorded rows":
+        result = replace(result, replications=replicate(problem, result.best))
     if folder is not None and reason != "answered from recorded rows":
         result.save(folder.path / "result.json")
     return result
