@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .pointwise import add, copy, elementwise, gelu
     from .quantization import dequantize, quantize
     from .reductions import layer_norm, reduction, scan, softmax
-    from .serving import serving_iteration
+    from .serving import IterationLaw, iteration_law, serving_iteration
     from .sorting import sort
     from .training import layer_step, optimizer, training_step
     from .transfers import transfer
@@ -44,6 +44,7 @@ VERSION = "0.3"  # changes whenever a coefficient or a formula does
 _HOME = {
     "Architecture": "architectures",
     "Cost": "cost",
+    "IterationLaw": "serving",
     "OutsideCalibration": "evaluate",
     "add": "pointwise",
     "all_gather": "collective",
@@ -61,6 +62,7 @@ _HOME = {
     "gemm": "matrix",
     "glue": "overhead",
     "interval": "uncertainty",
+    "iteration_law": "serving",
     "layer_norm": "reductions",
     "layer_step": "training",
     "optimizer": "training",
@@ -79,6 +81,7 @@ __all__ = [
     "VERSION",
     "Architecture",
     "Cost",
+    "IterationLaw",
     "OutsideCalibration",
     "add",
     "all_gather",
@@ -96,6 +99,7 @@ __all__ = [
     "gemm",
     "glue",
     "interval",
+    "iteration_law",
     "layer_norm",
     "layer_step",
     "optimizer",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
 from ..hardware.dtypes import size_of
 from ..hardware.record import Device
 from .cost import Cost, Number
 from .evaluate import Features, Shape, calls, evaluate, streams, traffic
 
-# Array passes of an eager implementation (one framework operator each), and of one fused kernel.
+# Array passes of an eager implementation (one framework operator each), which is what calibration times;
+# one fused kernel makes one pass with the same coefficients.
 EAGER_PASSES = {"quantize": 10.0, "dequantize": 6.0}
 
 
@@ -18,7 +21,7 @@ def features(
 ) -> Features:
     """Each pass reads and writes the array once; the packed copy and a 16-bit scale a group once."""
     wide = elements * size_of(dtype)
-    packed = elements * bits / 8 + 2 * elements / group
+    packed = elements * bits / 8 + 2 * elements / np.maximum(group, 1.0)
     total = 2 * passes * wide - wide + packed
     flow = traffic(device, total, 2 * wide + packed)
     flops = elements * (6.0 if writes else 3.0)

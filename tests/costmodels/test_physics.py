@@ -266,6 +266,22 @@ def test_serving_iterations_of_a_chunked_prompt_add_up_to_more_than_the_whole():
     assert models.serving_iteration(gpu, llama).time == 0.0
 
 
+@few
+@given(st.integers(0, 4096), st.integers(0, 4096), st.integers(0, 64), st.integers(0, 100_000))
+def test_the_law_in_plain_numbers_is_the_same_law(prefill, past, decode, context):
+    llama = architecture("llama-3.1-8b")
+    for name in ("a100-sxm-80gb", "xeon-6462c", "h100-sxm-80gb"):
+        law = models.iteration_law(device(name), llama)
+        context = context if decode else 0
+        slow = models.serving_iteration(
+            device(name), llama, prefill=prefill, past=past, decode=decode, context=context
+        )
+        running = 1 if prefill else 0
+        pairs = np.floor(prefill * (past + 0.5 * prefill))
+        fast = law(prefill + decode, running + decode, context + running * past, pairs)
+        assert fast == pytest.approx(slow.time, rel=1e-9)
+
+
 def test_no_import_warns_or_pulls_torch():
     import subprocess
     import sys
