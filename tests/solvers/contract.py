@@ -79,6 +79,17 @@ class SolverContract:
         )
         assert json.loads(run.stdout) == [here.best, here.metrics, here.evaluations]
 
+    def test_same_seed_same_answer_with_two_workers(self) -> None:
+        alone, shared = (
+            self.solve(self.deterministic, seed=5),
+            self.solve(self.deterministic, seed=5, workers=2),
+        )
+        assert (alone.best, alone.metrics, alone.evaluations) == (
+            shared.best,
+            shared.metrics,
+            shared.evaluations,
+        )
+
     def test_infeasible_is_never_reported_feasible(self) -> None:
         result = self.solve(Impossible())
         assert not result.feasible
