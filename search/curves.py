@@ -119,7 +119,12 @@ def page(comparison: Comparison) -> str:
                 "legendgroup": name,
             }
             both = np.isfinite(low) & np.isfinite(high)
-            edge = {**common, "x": grid[both], "line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip"}
+            edge: dict[str, Any] = {
+                **common,
+                "x": grid[both],
+                "line": {"width": 0, "shape": "hv"},
+                "hoverinfo": "skip",
+            }
             edge["showlegend"] = False
             line = {"color": colour, "width": 2.5, "shape": "hv"}
             data.append({**edge, "y": low[both]})
