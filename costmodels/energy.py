@@ -1,4 +1,4 @@
-"""Energy: arithmetic, traffic by level, and what the device draws idle; events of a custom core.
+"""Energy: arithmetic, traffic by level, and what the device draws when busy; events of a custom core.
 
 Energies of one study come from one table: a device record has one, and `hardware.blocks` refuses to mix.
 Prefer ratios between designs on one node to absolute joules.
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 def operator_energy(
     device: Device, dtype: str, flops: Number, traffic: Mapping[str, Number], time: Number
 ) -> Number | None:
-    """flops x J/flop + sum over levels of bytes x J/B + idle power x time; None where one is unknown."""
+    """flops x J/flop + sum over levels of bytes x J/B + busy (else idle) power x time; None if unknown."""
     arithmetic = device.known(f"energy.{dtype}")
     if arithmetic is None:
         arithmetic = device.known("energy.fp32")
     if arithmetic is None:
         return None
-    idle = device.known("idle_power")
-    energy: Number = flops * arithmetic + (0.0 if idle is None else idle) * time
+    base = device.known("busy_power")
+    if base is None:
+        base = device.known("idle_power")
+    energy: Number = flops * arithmetic + (0.0 if base is None else base) * time
     for level, moved in traffic.items():
         joules = device.known(f"{level}.energy")
         if joules is None:

@@ -43,19 +43,32 @@ def dram_energy(technology: str) -> Quantity:
     return Quantity(mid, "J/B", f"{technology}: {_DRAM_SOURCE}", "guess", low, high)
 
 
-def gpu_energy(table: Mapping[str, Quantity], dram: Quantity) -> dict[str, Quantity]:
-    """Energy fields of a GPU: `energy.<dtype>` (J/flop), `<level>.energy` (J/B).
+# Decode of a 70B model on 2, 4 and 8 A100 at 400 W draws 272, 207 and 155 W a card while each reads 1.25,
+# 0.79 and 0.39 TB/s: 102 W as soon as a kernel runs, and 136 pJ a byte from memory to register.
+_SPLITWISE = "average power of Llama-2-70B decode on A100, Splitwise measurements (MIT)"
+BUSY_SHARE = 102.0 / 400.0
+BYTE_ENERGY = 136e-12
 
-    Arithmetic: what is left of the power limit after idle power and full memory traffic, spread over
-    the peak of the widest 16-bit format; other formats in inverse proportion to their peak. This is an
-    upper bound by construction (a card at its limit runs its peak), so `high` is the value.
+
+def gpu_energy(name: str, table: Mapping[str, Quantity], dram: Quantity) -> dict[str, Quantity]:
+    """Energy fields of a GPU: `busy_power` (W), `energy.<dtype>` (J/flop), `<level>.energy` (J/B).
+
+    Busy power and the energy of a byte between L2 and register are measured on A100; other GPUs take
+    the same share of their power limit and the same wires. Arithmetic is what the limit leaves over
+    busy power at the peak: a card at its limit runs at most its peak, so this bounds it from below
+    where the card is never limited, and formats share in inverse proportion to their peaks.
     """
-    power, idle = table["power"].value, table["idle_power"].value
-    bandwidth = table["dram.bandwidth"].value
+    measured = name.startswith("a100-sxm")
+    wires = BYTE_ENERGY - 8 * PICO * DRAM["hbm2e"][1]
     fields = {
         "dram.energy": dram,
         "l2.energy": Quantity(
-            6e-12, "J/B", "long on-chip wires, order of 1 pJ/bit at 7 nm", "guess", 3e-12, 1e-11
+            wires,
+            "J/B",
+            _SPLITWISE + ": 136 pJ/B less the memory's own" + ("" if measured else "; taken from A100"),
+            "measured" if measured else "guess",
+            6e-12,
+            wires,
         ),
         "shared.energy": Quantity(
             1.1e-12,
@@ -64,18 +77,20 @@ def gpu_energy(table: Mapping[str, Quantity], dram: Quantity) -> dict[str, Quant
             "guess",
         ),
     }
-    if power is None or idle is None or dram.value is None or bandwidth is None:
+    power = table["power"].value
+    if power is None:
         return fields
-    left = power - idle - 0.5 * dram.value * bandwidth
-    for name, peak in table.items():
-        if name.startswith("peak.") and peak.value is not None:
-            joules = float(max(left, 0.2 * power) / peak.value)
-            fields[f"energy.{name[5:]}"] = Quantity(
-                joules,
-                "J/flop",
-                "(power limit - idle - half the memory power) / peak: bounds a card at its limit from above",
-                "derived",
-                0.3 * joules,
-                joules,
+    busy = BUSY_SHARE * float(power)
+    fields["busy_power"] = Quantity(
+        busy,
+        "W",
+        _SPLITWISE if measured else "the share of the limit that A100 shows (102 of 400 W)",
+        "measured" if measured else "guess",
+    )
+    for field, peak in table.items():
+        if field.startswith("peak.") and peak.value is not None:
+            joules = (float(power) - busy) / float(peak.value)
+            fields[f"energy.{field[5:]}"] = Quantity(
+                joules, "J/flop", "(power limit - busy power) / peak", "derived", 0.3 * joules, joules
             )
     return fields

@@ -203,7 +203,7 @@ def build(name: str) -> Device:
         "area": q(g["area"], "m2", 1e-6),
         "node": q(g["node"], "nm"),
     }
-    table |= gpu_energy(table, dram_energy(g["technology"]))
+    table |= gpu_energy(name, table, dram_energy(g["technology"]))
     for short, standard in g["links"].items():
         table |= link(short, standard)
     return Device(

@@ -66,3 +66,24 @@ def test_every_table_names_its_source():
         technology("jouppi-7n")
     with pytest.raises(DataError, match="no energy of"):
         technology("aladdin-40nm").energy("int8.add")
+
+
+@pytest.mark.filterwarnings("ignore::tradespace.costmodels.OutsideCalibration")
+def test_an_a100_draws_what_was_measured_and_hardly_more_than_its_limit():
+    from tradespace.costmodels import elementwise, gemm
+    from tradespace.hardware import device, names
+
+    a100 = device("a100-sxm-80gb")
+    for rate, watts in ((1.25e12, 272.0), (0.785e12, 207.0), (0.39e12, 155.0)):  # Splitwise, 2, 4, 8 cards
+        drawn = a100.value("busy_power") + rate * (a100.value("dram.energy") + a100.value("l2.energy"))
+        assert drawn == pytest.approx(watts, rel=0.03)
+    for name in names():
+        record = device(name)
+        if record.power is None:
+            continue
+        dtype = "fp16" if "fp16" in record.dtypes else "bf16"
+        for cost in (
+            gemm(record, m=8192, n=8192, k=8192, dtype=dtype),
+            elementwise(record, elements=2**27, dtype=dtype),
+        ):
+            assert 0.1 * record.power < cost.energy / cost.time < 1.1 * record.power, name
