@@ -48,6 +48,8 @@ SHIPPED = (
           "services on rented servers of several kinds, at the least price"),
     Entry("mg1", "tradespace.problems.tutorial.mg1:MG1", "tutorial",
           "which job next: a rank table for a single server with several classes of jobs"),
+    Entry("two-level", "tradespace.problems.tutorial.two_level:TwoLevel", "tutorial",
+          "an algorithm whose work is dear to count, on hardware that is cheap to try"),
     Entry("mixed", "tradespace.problems.tutorial.mixed:Mixed", "tutorial",
           "every kind of variable, vectors and conditions in one small problem"),
 )  # fmt: skip

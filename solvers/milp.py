@@ -18,6 +18,7 @@ from ..problems.goal import Limit, Objective, ResolvedGoal
 from ..problems.problem import Problem
 from .base import PROVEN_GAP, Budget, Certificate, OneShot, Run
 from .linear import Constraint, Outcome, Row, minimize
+from .partial import undecided
 from .views import CheckedView
 
 SWEEP_STEP, STEP_OF_RANGE = 1e-6, 1e-5
@@ -35,10 +36,10 @@ class Milp(OneShot):
 
     def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
         """Refuses goals that the view does not express."""
-        view = problem.milp_view()
+        view = problem.milp_view(given=problem._pins) if problem._pins else problem.milp_view()
         if view is None:
             return "the problem has no MILP view"
-        if view.decides is not None and set(view.decides) != set(problem.space.domains):
+        if view.decides is not None and undecided(problem, view.decides):
             return f"the view decides only {', '.join(view.decides)}"
         if len(goal.objectives) > 2:
             return f"the sweep takes one or two objectives, not {len(goal.objectives)}"

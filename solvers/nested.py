@@ -1,0 +1,324 @@
+"""Two levels: an outer search over dear variables, an inner solver over the rest for each setting.
+
+Outer variables are those a problem marks `slow`, or those a view leaves undecided. The inner solver is
+the first of exhaustive, gittins, packing and milp that takes the problem with the outer ones fixed. A
+slow part that the problem keeps by its arguments is so computed once for a whole inner search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import TradespaceError
+from ..problems.batch import Batch, take
+from ..problems.goal import ResolvedGoal
+from ..problems.problem import Problem
+from ..problems.scoring import Scores
+from .base import AskTell, Budget, Certificate, Chunks, OneShot, Run
+from .partial import free_variables, undecided
+
+Array = npt.NDArray[Any]
+INNER = ("exhaustive", "gittins", "packing", "milp")
+INNER_ROWS = 1_000_000
+OUTER_POINTS = 4_096
+LEAST_OUTER = 4
+IDLE_ASKS = 100
+ASKED = 4_096
+
+
+class Nested(OneShot):
+    """An ask/tell search over the slow or undecided variables, the rest solved for each of its points."""
+
+    name: ClassVar[str] = "nested"
+
+    def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
+        """Refuses problems without two levels, and budgets for fewer than a few outer points."""
+        outer = outer_variables(problem)
+        if not outer:
+            return "no variable is marked slow and no view decides only a part"
+        space = problem.space
+        inner = tuple(n for n in free_variables(problem) if n not in outer)
+        if not inner:
+            return f"all variables are slow ({', '.join(outer)}), so nothing is left to search within"
+        for name in outer:
+            parent = next((c.parent for c in space.conditions[name] if c.parent in inner), None)
+            if parent is not None:
+                return f"'{name}' belongs to the outer level, but is active only for some '{parent}'"
+        sample = space.points(space.sample(np.random.default_rng(0), 1))[0]
+        fixed = problem.fix(**{n: sample[n] for n in outer})
+        found, refusals = inner_solver(fixed, goal, budget)
+        if found is None:
+            return f"nothing solves the inner level ({'; '.join(refusals)})"
+        rows = fixed.space.size if found == "exhaustive" else 1
+        if budget.evaluations is not None and rows is not None and rows * LEAST_OUTER > budget.evaluations:
+            return (
+                f"one inner sweep takes {rows:,} rows, and the budget of {budget.evaluations:,} evaluations has "
+                f"no room for {LEAST_OUTER}"
+            )
+        self.levels = Levels(outer, inner, found, rows or 1, sample)
+        settings = self._outer_problem(problem).space.size
+        if (
+            (settings is None or settings > OUTER_POINTS)
+            and budget.evaluations is None
+            and budget.seconds is None
+        ):
+            return "a search of the outer level has no end; give a budget of evaluations or seconds"
+        return None
+
+    def _outer_problem(self, problem: Problem) -> Problem:
+        """The problem with the inner variables fixed: the space that the outer solver sees."""
+        return problem.fix(**{n: self.levels.sample[n] for n in self.levels.inner})
+
+    def solve(self, run: Run) -> Certificate:
+        """All settings of the outer level where they are few, else a search of them."""
+        if not hasattr(self, "levels"):
+            self.accepts(run.problem, run.goal, run.budget)
+        outer = self._outer_problem(run.problem)
+        size, most = outer.space.size, run.budget.evaluations
+        self.search = InnerSearch(run, self.levels, outer)
+        names = ", ".join(self.levels.outer)
+        run.note(f"outer level {names}; inner level {', '.join(self.levels.inner)} by {self.levels.solver}")
+        every = (
+            size is not None and size <= OUTER_POINTS and (most is None or size * self.levels.rows <= most)
+        )
+        if every:
+            finished = self._enumerate(outer)
+        else:
+            finished = False
+            self._search(outer)
+        return self.search.certificate(names, finished)
+
+    def _enumerate(self, outer: Problem) -> bool:
+        chunks = outer.space.enumerate(ASKED)
+        for index in range(len(chunks)):
+            batch = chunks.chunk(index)
+            if self.search.score(batch) < len(batch):
+                return False
+        return True
+
+    def _search(self, outer: Problem) -> None:
+        """The driver's ask/tell loop, a point's scores being those of its best inner point."""
+        from .portfolio import make, sampling_order
+
+        run = self.search.run
+        points = (
+            None if run.budget.evaluations is None else max(1, run.budget.evaluations // self.levels.rows)
+        )
+        budget = replace(run.budget, evaluations=points)
+        solver = make(sampling_order(outer, run.goal, budget)[0])
+        assert isinstance(solver, AskTell)
+        facade = Facade(run, outer, budget)
+        if run.start is not None:
+            start = run.problem.space.points(run.start)[0]
+            facade.start = outer.space.batch({n: start[n] for n in self.levels.outer})
+        solver.begin(facade)
+        idle = 0
+        while not solver.done and idle < IDLE_ASKS:
+            batch = solver.ask(ASKED if points is None else max(1, points - self.search.solved))
+            before = self.search.solved
+            if not len(batch) or self.search.score(batch) < len(batch):
+                return
+            solver.tell(batch, self.search.scores(batch))
+            idle = idle + 1 if self.search.solved == before else 0
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Names of the outer and the inner variables, the inner solver, its rows a setting, one sample."""
+
+    outer: tuple[str, ...]
+    inner: tuple[str, ...]
+    solver: str
+    rows: int
+    sample: dict[str, Any]
+
+
+def outer_variables(problem: Problem) -> tuple[str, ...]:
+    """Free variables marked slow, else those that the first partial view leaves undecided."""
+    marked = tuple(n for n in free_variables(problem) if n in problem.slow)
+    if marked:
+        return marked
+    jobs = problem.jobs_view()
+    if jobs is not None and (left := undecided(problem, (jobs.decides,))):
+        return left
+    for view in (problem.packing_view(), problem.milp_view()):
+        if view is not None and (left := undecided(problem, view.decides)):
+            return left
+    return ()
+
+
+def inner_solver(fixed: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[str | None, list[str]]:
+    """The solver of the inner level, or None and why each refused."""
+    from .portfolio import make
+
+    refusals = []
+    for name in INNER:
+        solver = make(name)
+        rows = min(INNER_ROWS, budget.evaluations or INNER_ROWS)
+        try:
+            refused = solver.accepts(fixed, goal, replace(budget, evaluations=rows))
+        except TradespaceError as error:
+            refused = str(error)
+        if refused is None:
+            return name, refusals
+        refusals.append(f"{name}: {refused}")
+    return None, refusals
+
+
+class Facade:
+    """The run as a level sees it: another problem, the same record and time."""
+
+    def __init__(self, run: Run, problem: Problem, budget: Budget) -> None:
+        self.run, self.problem, self.budget = run, problem, budget
+        self.goal, self.seed = run.goal, run.seed
+        self.start: Batch | None = None
+        self.interrupted = False
+        self.cut = False
+        self.seen: list[tuple[Array, Array, Scores]] = []
+        self._best: tuple[float, dict[str, Any], dict[str, float]] | None = None
+
+    def score(self, batch: Batch) -> Scores:
+        """Score points of the level as points of the whole problem."""
+        whole = self.run.problem.space.batch(batch)
+        scores = self.run.score(whole)
+        costs = self.goal.costs(scores.metrics)
+        violation = np.where(scores.failed, np.inf, self.goal.violation(scores.metrics))
+        self.seen.append((costs, violation, scores))
+        feasible = np.flatnonzero(violation <= 0)
+        if len(feasible):
+            row = int(feasible[np.argmin(costs[feasible, 0])])
+            if self._best is None or costs[row, 0] < self._best[0]:
+                point = self.problem.space.points(take(batch, np.array([row])))[0]
+                metrics = {n: float(v[row]) for n, v in scores.metrics.items()}
+                self._best = float(costs[row, 0]), point, metrics
+        return scores
+
+    def sweep(self, chunks: Chunks) -> None:
+        """Score an enumeration, chunk by chunk, while time is left."""
+        for index in range(len(chunks)):
+            left = self.seconds_left
+            if left is not None and left <= 0:
+                self.cut = True
+                return
+            self.score(chunks.chunk(index))
+
+    def progress(self, *, incumbent: float | None = None, bound: float | None = None) -> None:
+        """An inner bound holds for one setting only, so it is not shown."""
+
+    def note(self, sentence: str) -> None:
+        """Pass a sentence on."""
+        self.run.note(sentence)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Wall time left of the whole run."""
+        return self.run.seconds_left
+
+    @property
+    def best(self) -> tuple[dict[str, Any], dict[str, float]] | None:
+        """The best feasible point that this level has seen."""
+        return None if self._best is None else self._best[1:]
+
+    def chosen(self) -> tuple[dict[str, float], bool] | None:
+        """Metrics of the point that stands for the level, and whether it failed.
+
+        The feasible point nearest to the ideal one, else the one of least violation.
+        """
+        if not self.seen:
+            return None
+        costs = np.concatenate([c for c, _, _ in self.seen])
+        violation = np.concatenate([v for _, v, _ in self.seen])
+        feasible = np.flatnonzero(violation <= 0)
+        if len(feasible):
+            low, high = costs[feasible].min(axis=0), costs[feasible].max(axis=0)
+            span = np.where(high > low, high - low, 1.0)
+            row = int(feasible[np.argmin((((costs[feasible] - low) / span) ** 2).sum(axis=1))])
+        else:
+            row = int(np.argmin(violation))
+        for part, _, scores in self.seen:
+            if row < len(part):
+                return {n: float(v[row]) for n, v in scores.metrics.items()}, bool(scores.failed[row])
+            row -= len(part)
+        return None
+
+
+class InnerSearch:
+    """Inner answers by outer point, each found once."""
+
+    def __init__(self, run: Run, levels: Levels, outer: Problem) -> None:
+        self.run, self.levels, self.outer = run, levels, outer
+        self.answers: dict[int, tuple[dict[str, float], bool]] = {}
+        self.certificates: list[Certificate] = []
+        self.rows = 0
+
+    @property
+    def solved(self) -> int:
+        """Outer points whose inner level was solved."""
+        return len(self.answers)
+
+    def score(self, batch: Batch) -> int:
+        """Solve the inner level of each outer point; how many rows are answered before the budget ends."""
+        space = self.outer.space
+        for row, key in enumerate(space.hashes(batch).tolist()):
+            if key in self.answers:
+                continue
+            most, left = self.run.budget.evaluations, self.run.seconds_left
+            if (most is not None and self.rows + self.levels.rows > most) or (left is not None and left <= 0):
+                return row
+            self._solve(key, space.points(take(batch, np.array([row])))[0])
+        return len(batch)
+
+    def _solve(self, key: int, point: dict[str, Any]) -> None:
+        from .portfolio import make
+
+        fixed = self.run.problem.fix(**{n: point[n] for n in self.levels.outer})
+        budget = replace(self.run.budget, evaluations=None)
+        facade = Facade(self.run, fixed, budget)
+        solver = make(self.levels.solver)
+        assert isinstance(solver, OneShot)
+        refused = solver.accepts(fixed, self.run.goal, replace(budget, evaluations=INNER_ROWS))
+        if refused is not None:
+            self.run.note(f"the inner level refuses some settings: {refused}")
+            self.answers[key] = (dict.fromkeys(fixed.metrics, np.nan), True)
+            self.certificates.append(Certificate.none(refused))
+            return
+        certificate = solver.solve(facade)
+        self.run.interrupted |= facade.interrupted
+        chosen = facade.chosen()
+        self.rows += sum(len(c) for c, _, _ in facade.seen)
+        self.answers[key] = chosen or (dict.fromkeys(fixed.metrics, np.nan), True)
+        if facade.cut:
+            certificate = Certificate.none("out of time")
+        elif chosen is not None and self.run.goal.single:
+            value = chosen[0][self.run.goal.objectives[0].metric]
+            certificate = certificate.against(value, self.run.budget.proven_gap)
+        self.certificates.append(certificate)
+        if facade.interrupted:
+            raise KeyboardInterrupt
+
+    def scores(self, batch: Batch) -> Scores:
+        """What the outer solver is told of its points."""
+        found = [self.answers[key] for key in self.outer.space.hashes(batch).tolist()]
+        metrics = {n: np.array([m[n] for m, _ in found]) for n in self.outer.metrics}
+        return Scores(metrics, {}, np.array([failed for _, failed in found]), {})
+
+    def certificate(self, names: str, finished: bool) -> Certificate:
+        """What is known: proven for each outer point, or for all where all were tried."""
+        proven = [c for c in self.certificates if c.kind == "proven" and c.exact]
+        count = len(self.certificates)
+        inner = f"the rest is proven for {len(proven):,} of {count:,}"
+        if finished and count == len(proven):
+            infeasible = all(c.infeasible for c in proven)
+            return replace(
+                Certificate.proven(f"all {count:,} settings of {names}, the rest proven for each"),
+                infeasible=infeasible,
+            )
+        if finished:
+            return Certificate.none(f"all {count:,} settings of {names} tried; {inner}")
+        return Certificate.none(
+            f"{count:,} settings of {names} tried; {inner}; other settings were not tried"
+        )
