@@ -26,16 +26,25 @@ def nondominated(costs: Array) -> Array:
             keep[int(np.argmin(costs[:, 0]))] = True
         return keep
     if costs.shape[1] == 2:
-        order = np.lexsort((costs[:, 1], costs[:, 0]))
-        second = costs[order, 1]
         keep = np.zeros(len(costs), bool)
-        keep[order[:1]] = True
-        keep[order[1:][second[1:] < np.minimum.accumulate(second)[:-1]]] = True
+        keep[staircase(costs)] = True
         return keep
     import moocore
 
     finite = np.nan_to_num(costs)  # infinite costs as the largest number: moocore compares them wrongly
     return np.asarray(moocore.is_nondominated(finite, keep_weakly=False))
+
+
+def staircase(costs: Array) -> Array:
+    """Nondominated rows of costs (rows, 2), by their first objective; of equal rows the earliest."""
+    order = np.argsort(costs[:, 0], kind="stable")  # fast on what is sorted in parts, as a front and its news
+    first = costs[order, 0]
+    if (first[1:] == first[:-1]).any():
+        order = np.lexsort((costs[:, 1], costs[:, 0]))
+    second = costs[order, 1]
+    better = np.ones(len(costs), bool)
+    better[1:] = second[1:] < np.minimum.accumulate(second)[:-1]
+    return np.asarray(order[better])
 
 
 class Archive:
@@ -117,10 +126,12 @@ class Archive:
         ids = np.concatenate([self.ids, *(i for i, _ in self._buffer)])
         costs = np.concatenate([self.costs, *(c for _, c in self._buffer)])
         self._buffer, self._buffered = [], 0
-        order = np.lexsort(costs.T[::-1])  # stable: of equal rows the earliest stays
-        ids, costs = ids[order], costs[order]
-        keep = nondominated(costs)
-        self.ids, self.costs = ids[keep], costs[keep]
+        if costs.shape[1] == 2:
+            kept = staircase(costs)
+        else:
+            kept = np.flatnonzero(nondominated(costs))
+            kept = kept[np.argsort(costs[kept, 0], kind="stable")]
+        self.ids, self.costs = ids[kept], costs[kept]
         self._first, self._second = (
             np.ascontiguousarray(self.costs[:, 0]),
             np.ascontiguousarray(self.costs[:, 1]),
