@@ -231,7 +231,8 @@ def compare(
 
     solvers: names, or one text of names with commas. seeds: runs of each solver, seeds 0 to seeds - 1
     (a solver without randomness runs once). observer: called with solver, seed and session as runs
-    advance. Raises SolverUnavailable where no solver takes the problem, or a name is unknown.
+    advance. An interruption ends it with the runs that are finished. Raises SolverUnavailable where no
+    solver takes the problem, or a name is unknown.
 
     >>> import tradespace as ts
     >>> found = compare(ts.problem("knapsack", items=10), "exhaustive,milp", seeds=2)
@@ -267,6 +268,10 @@ def compare(
                 finished.append((name, seed, *_run(problem, name, goal, budget, seed, workers, observer)))
             except TradespaceError as error:
                 refused[name] = str(error)
+            except KeyboardInterrupt:
+                if not finished:
+                    raise
+                refused |= {n: "interrupted" for n in names[names.index(name) :] if n not in refused}
     return _judge(problem, resolved, budget, seeds, finished, refused)
 
 

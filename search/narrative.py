@@ -150,6 +150,8 @@ def _parameters(problem: Any) -> Mapping[str, str]:
     known = declared(type(problem))
     shown = {}
     for name, value in problem.parameters.items():
+        if value is None:
+            continue
         unit = known[name].unit if name in known else ""
         if isinstance(value, float):
             text = units.show(value, unit)

@@ -54,7 +54,7 @@ def log_study(session: Session, result: Result, storage: Any = None) -> Result:
 
         record = study_record(session, result, target if isinstance(target, Path) else None)
         sentence = write_study(record, target)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         cause = str(error) or type(error).__name__
         if isinstance(error, OSError):
             cause = f"cannot write '{error.filename}': {error.strerror}"

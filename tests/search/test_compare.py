@@ -111,6 +111,22 @@ def test_a_solver_that_fails_midway_is_listed_and_the_others_run(monkeypatch: py
     assert {t.solver for t in found.traces} == {"random"}
 
 
+def test_an_interruption_keeps_the_runs_that_are_finished() -> None:
+    def interrupt(solver: str, seed: int, session: Any) -> None:
+        if (solver, seed) == ("sobol", 1):
+            raise KeyboardInterrupt
+
+    found = compare(
+        ts.problem("mixed"),
+        "random,sobol,exhaustive",
+        budget=ts.Budget(evaluations=60),
+        seeds=2,
+        observer=interrupt,
+    )
+    assert [(t.solver, t.seed) for t in found.traces] == [("random", 0), ("random", 1), ("sobol", 0)]
+    assert found.refused["sobol"] == "interrupted"
+
+
 def test_where_no_solver_takes_the_problem_all_reasons_are_given() -> None:
     with pytest.raises(SolverUnavailable, match=r"milp: .*no MILP view.*exhaustive: .*exceed the budget"):
         compare(ts.problem("matmul-tile"), "milp,exhaustive", budget=ts.Budget(evaluations=5))
