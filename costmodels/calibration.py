@@ -46,7 +46,7 @@ PLAN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sort", ("fp32",)),
     ("layer", ("fp32", "bf16")),
 )
-WEIGHTS = {"gemm": 2.0, "gather": 1.6, "scatter": 1.6}  # families with more terms get more shapes
+WEIGHTS = {"gemm": 2.0, "elementwise": 2.0, "gather": 1.6, "scatter": 1.6}  # more terms, more shapes
 
 
 # How much more work than a CPU core a GPU's shapes hold.

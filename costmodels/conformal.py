@@ -54,6 +54,11 @@ def sigma_at(time: Any, decades: tuple[float, ...], sigmas: tuple[float, ...]) -
     return np.asarray(sigmas)[np.searchsorted(middle, time, side="right")]
 
 
+def sigma_between(time: Any, decades: tuple[float, ...], sigmas: tuple[float, ...]) -> Any:
+    """sigma by predicted time without steps, for draws: a drawn time must still grow with the size."""
+    return np.interp(np.log10(np.maximum(time, 1e-12)), decades, sigmas)
+
+
 def coverage(predicted: Array, measured: Array, sigma: Array) -> float:
     """Fraction of measurements inside time x exp(± Z sigma)."""
     return float(np.mean(np.abs(np.log(measured / predicted)) <= Z * sigma))

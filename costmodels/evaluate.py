@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..hardware.dtypes import canonical
 from ..hardware.record import Device, along
 from .coefficients import OUTSIDE, Coefficients, find
-from .conformal import sigma_at
+from .conformal import sigma_at, sigma_between
 from .cost import Array, Cost, Number
 from .energy import operator_energy
 
@@ -147,7 +147,8 @@ def combine(family: str, features: Features, device: Device, dtype: str, found: 
         sigma = np.where(outside, OUTSIDE, 1.0) * sigma
     deviation = device.deviations.get(family)
     if deviation is not None:
-        time = np.maximum(time * np.exp(deviation * sigma), features.flops / features.peak)
+        smooth = sigma_between(time, found.decades, found.sigmas) if found.decades else found.sigma
+        time = np.maximum(time * np.exp(deviation * smooth), features.flops / features.peak)
     shape = np.broadcast_shapes(np.shape(time), device.shape)
     full = time if np.shape(time) == shape else np.broadcast_to(time, shape)
     return Cost(
