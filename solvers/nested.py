@@ -56,8 +56,8 @@ class Nested(OneShot):
         rows = fixed.space.size if found == "exhaustive" else 1
         if budget.evaluations is not None and rows is not None and rows * LEAST_OUTER > budget.evaluations:
             return (
-                f"one inner sweep takes {rows:,} rows, and the budget of {budget.evaluations:,} evaluations has "
-                f"no room for {LEAST_OUTER}"
+                f"one inner sweep takes {rows:,} rows; the budget of {budget.evaluations:,} evaluations has "
+                f"no room for {LEAST_OUTER} of them"
             )
         self.levels = Levels(outer, inner, found, rows or 1, sample)
         settings = self._outer_problem(problem).space.size
