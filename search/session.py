@@ -46,6 +46,7 @@ class Session:
         keep_all: bool = False,
     ) -> None:
         self.problem, self.goal, self.budget, self.seed, self.start = problem, goal, budget, seed, start
+        self.planned = budget
         self.evaluator, self.folder, self.observer, self.keep_all = evaluator, folder, observer, keep_all
         self.table, self.archive = Table(problem), Archive(goal)
         self.recorder = Recorder(folder, self.table, clock=lambda: self.seconds) if folder else None

@@ -1,15 +1,15 @@
 """Optuna's samplers as solvers: `tpe`, `gp`, `cmaes`, `nsga3`, `qmc`, any other by name or as an object.
 
 A study in memory is asked and told. Inactive entries are not suggested, so the sampler sees the
-conditional space as it is; a point proposed twice is answered from what is known and costs nothing,
-and after a few repetitions a random new point takes its place.
+conditional space as it is. A point proposed twice is answered from what is known and costs nothing; a
+new neighbour takes its place.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -25,10 +25,10 @@ from ..problems.scoring import Scores
 from .base import AskTell, Budget, Run
 from .evolutionary import population_size
 from .unseen import unseen
+from .variation import Coding
 
 Array = npt.NDArray[Any]
 SCALARS = 64
-REPETITIONS = 4
 INFEASIBLE = 1e30
 
 
@@ -97,6 +97,7 @@ class OptunaSampler(AskTell):
         self._known: dict[int, tuple[list[float], list[float]] | None] = {}
         self._asked: list[tuple[Any, int]] = []
         self._ended = False
+        self.coding = Coding(self.space)
         self._worst = np.full(len(self.goal.objectives), -np.inf)
         with quiet():
             self.study = optuna.create_study(
@@ -132,17 +133,16 @@ class OptunaSampler(AskTell):
         return concatenate(rows) if rows else Batch(self.space, {}, 0)
 
     def _propose(self, asked: dict[int, int]) -> tuple[Any, Batch | None]:
-        """A trial and its point, which is new to the search if one can be found."""
-        for _ in range(REPETITIONS):
-            trial = self.study.ask()
-            point = self._suggested(trial)
-            key = int(self.space.hashes(point)[0])
-            if key not in self._known:
-                return trial, point
-            self._tell(trial, self._known[key])
-            if self._ended:
-                return trial, None
-        fresh = unseen(self.space, self._known.keys() | asked.keys(), self.rng)
+        """A trial and its point: what the sampler proposes, or a new neighbour of it where it is known."""
+        trial = self.study.ask()
+        point = self._suggested(trial)
+        key = int(self.space.hashes(point)[0])
+        if key not in self._known:
+            return trial, point
+        self._tell(trial, self._known[key])
+        fresh = (
+            None if self._ended else unseen(self.coding, self._known.keys() | asked.keys(), self.rng, point)
+        )
         if fresh is None:
             return None, None
         self.study.enqueue_trial(self._parameters(fresh, 0))
@@ -227,7 +227,7 @@ class OptunaSampler(AskTell):
                 raise
             self._ended = True
 
-    def _limits(self) -> dict[str, Callable[[Any], list[float]]]:
+    def _limits(self) -> dict[str, Any]:
         """What tells a sampler of Optuna 4 where to find the limits; Optuna 5 finds them by itself."""
         import optuna
 
@@ -310,7 +310,7 @@ class NSGA3(OptunaSampler):
         """Optuna's sampler with a population that suits the budget."""
         import optuna
 
-        size = population_size(run.problem, run.budget)
+        size = population_size(run)
         return optuna.samplers.NSGAIIISampler(seed=self._seed, population_size=size, **self._limits())
 
 

@@ -31,14 +31,16 @@ ROUNDS = 6
 PATIENCE = 60
 
 
-def population_size(problem: Problem, budget: Budget) -> int:
+def population_size(run: Run) -> int:
     """Points in a generation: the root of the evaluations, so 22 for 500 and 100 for 10,000; even.
 
-    At most a quarter of a small budget, 20 where a row is slow and no number is given.
+    At most a quarter of a small budget, 20 where a row is slow and no number is given. A resumed run
+    keeps the size it began with, so that a larger budget continues the same search.
     """
-    evaluations = budget.evaluations
+    planned: Budget = getattr(run, "planned", run.budget)
+    evaluations = planned.evaluations
     if evaluations is None:
-        return SLOW if problem.cost == "slow" else 100
+        return SLOW if run.problem.cost == "slow" else 100
     size = min(max(math.isqrt(evaluations), LEAST), MOST, max(4, evaluations // 4))
     return size + size % 2
 
@@ -53,7 +55,7 @@ class Evolution(AskTell):
         """Prepare the coding and an empty population."""
         super().begin(run)
         self.run = run
-        self.size = population_size(run.problem, run.budget)
+        self.size = population_size(run)
         self.coding = Coding(self.space, self.differential)
         self._repair = getattr(run.problem, "repair", None)
         self._seen: set[int] = set()
@@ -111,7 +113,7 @@ class Evolution(AskTell):
         rest = everything(self.space) if brood.missing else None
         if rest is not None:
             rest = take(rest, self.rng.permutation(len(rest)))
-            brood.add(rest, self.coding.encode(rest))
+            brood.add(*self.express(self.coding.encode(rest)))
         return brood.close()
 
     def _winners(self, parents: int) -> Array:
@@ -229,7 +231,7 @@ class _Brood:
 
     def add(self, batch: Batch, genes: Genes) -> None:
         """Take the rows that are new, as many as are missing."""
-        rows = []
+        rows: list[int] = []
         for row, key in enumerate(self.space.hashes(batch).tolist()):
             if key not in self.seen and key not in self._new and len(rows) < self.missing:
                 self._new.add(key)

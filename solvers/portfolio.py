@@ -20,14 +20,32 @@ SOLVERS = {
     "exhaustive": "exhaustive:Exhaustive",
     "random": "sampling:Random",
     "sobol": "sampling:Sobol",
+    "nsga2": "evolutionary:NSGA2",
+    "ga": "evolutionary:GA",
+    "tpe": "bayesian:TPE",
+    "gp": "bayesian:GP",
+    "cmaes": "bayesian:CMAES",
+    "nsga3": "bayesian:NSGA3",
+    "qmc": "bayesian:QMC",
     "milp": "milp:Milp",
+    "packing": "packing:Packing",
+    "gittins": "gittins:Gittins",
+    "nested": "nested:Nested",
 }
+EVOLVED = 1_000
 ENUMERABLE = {"fast": 10_000_000, "slow": 10_000}
-VIEW_SOLVERS = ("milp",)
+VIEW_SOLVERS = ("gittins", "packing", "milp", "nested")
 
 
 def make(name: str) -> Solver:
-    """A solver by name. Raises SolverUnavailable with the nearest name."""
+    """A solver by name; "optuna:NAME" is any sampler of Optuna.
+
+    Raises SolverUnavailable with the nearest name.
+    """
+    if name.startswith("optuna:"):
+        from .bayesian import OptunaSampler
+
+        return OptunaSampler(name.removeprefix("optuna:"))
     if name not in SOLVERS:
         raise SolverUnavailable(f"no solver is called '{name}'; {nearest(name, [*SOLVERS, 'auto'])}")
     module, _, label = SOLVERS[name].partition(":")
@@ -51,7 +69,8 @@ def choose(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver
         solver = make(name)
         refused = solver.accepts(problem, goal, budget)
         if refused is None:
-            return solver, f"a {name} view covers this goal; {reasons(refusals)}"
+            what = "the problem has two levels" if name == "nested" else f"a {name} view covers this goal"
+            return solver, f"{what}; {reasons(refusals)}"
         refusals.append((name, refused))
     for name in sampling_order(problem, goal, budget):
         solver = make(name)
@@ -69,17 +88,20 @@ def choose(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver
 
 def sampling_order(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[str, ...]:
     """The searches that need only the referee, in the order in which `auto` tries them."""
-    return ("sobol", "random")
+    evolution = "ga" if goal.single else "nsga2"
+    many = budget.evaluations is None or budget.evaluations >= EVOLVED
+    return (evolution,) if many and problem.cost == "fast" else ("tpe", evolution)
 
 
-def select(name: str, problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver, str]:
-    """The solver called `name` ("auto" included), and why it was taken.
+def select(name: str | Solver, problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver, str]:
+    """The solver called `name` ("auto" included), or given as an object, and why it was taken.
 
     Raises SolverUnavailable where it refuses this problem, goal or budget.
     """
     if name == "auto":
         return choose(problem, goal, budget)
-    solver = make(name)
+    solver = make(name) if isinstance(name, str) else name
+    name = solver.name
     refused = solver.accepts(problem, goal, budget)
     if refused is not None:
         raise SolverUnavailable(f"solver '{name}' cannot take {type(problem).__name__}: {refused}.")
