@@ -103,8 +103,8 @@ class Archive:
     def _survivors(self, costs: Array) -> Array:
         """Which rows no pivot, and with two objectives no member of the front, is as good as."""
         if len(costs) <= PIVOTS:
-            beaten = (costs[:, None, :] >= self._pivots).all(axis=2).any(axis=1)
-            return np.asarray(~beaten)
+            beaten = np.any(np.all(costs[:, None, :] >= self._pivots, axis=2), axis=1)
+            return np.logical_not(beaten)
         columns = [np.ascontiguousarray(costs[:, j]) for j in range(costs.shape[1])]
         worse = np.zeros(len(costs), bool)
         for pivot in self._pivots:

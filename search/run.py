@@ -273,7 +273,10 @@ def run_record(
         "identity": problem.identity(),
         "digest": problem.digest,
         "goal_text": {
-            "minimize": goal.minimize, "maximize": goal.maximize, "limits": goal.limits, "no_limits": goal.no_limits,
+            "minimize": goal.minimize,
+            "maximize": goal.maximize,
+            "limits": goal.limits,
+            "no_limits": goal.no_limits,
         },
         "goal": resolved.record(),
         "solver": solver.name,
@@ -295,7 +298,8 @@ def recorded_problem(record: Mapping[str, Any]) -> Problem:
         raise DataError(f"the run's run.json is damaged: it holds no '{absent[0]}'. Start a new run.")
     if record["parameters"] is None:
         raise DataError(
-            "the run's problem has parameters that can be set from Python only; use ts.resume(run, problem=...)."
+            "the run's problem has parameters that can be set from Python only; "
+            "use ts.resume(run, problem=...)."
         )
     return rebuild(load(record["problem"]), record["parameters"], record["fixed"])
 

@@ -98,7 +98,7 @@ class LinearModel:
 def compile_model(model: Any, metrics: Mapping[str, Any]) -> LinearModel:
     """Read a Pyomo model and its metric expressions into arrays.
 
-    Raises GoalError where an expression is not linear.
+    Raises GoalError where an expression is not linear, or a constraint of another kind stands in it.
     """
     import pyomo.environ as pyo
     from pyomo.repn import generate_standard_repn
@@ -113,6 +113,10 @@ def compile_model(model: Any, metrics: Mapping[str, Any]) -> LinearModel:
             variables.append(variable)
         return place
 
+    for kind in (pyo.SOSConstraint, pyo.LogicalConstraint):
+        found = next(model.component_data_objects(kind, active=True, descend_into=True), None)
+        if found is not None:
+            raise GoalError(f"'{found.name}' of the MILP view is a {kind.__name__}; write it as linear rows.")
     for variable in model.component_data_objects(pyo.Var, active=True, descend_into=True):
         column(variable)
 
@@ -170,12 +174,12 @@ def compile_model(model: Any, metrics: Mapping[str, Any]) -> LinearModel:
 
 
 def _power_of_two(scale: Array) -> Array:
-    return np.exp2(np.rint(np.log2(scale)))
+    return np.asarray(np.exp2(np.rint(np.log2(scale))))
 
 
 def _row_size(least: Any, most: Any, bound: Any) -> Array:
     """What a row is divided by: its bound, within the range of its coefficients (the largest for 0)."""
-    return np.where(bound > 0, np.clip(bound, least, most), most)
+    return np.asarray(np.where(bound > 0, np.clip(bound, least, most), most))
 
 
 def _row_scale(matrix: sp.csr_matrix, low: Array, high: Array) -> Array:
@@ -191,7 +195,7 @@ def _row_scale(matrix: sp.csr_matrix, low: Array, high: Array) -> Array:
     bound = np.maximum(
         np.where(np.isfinite(low), np.abs(low), 0), np.where(np.isfinite(high), np.abs(high), 0)
     )
-    return np.asarray(_power_of_two(1.0 / _row_size(np.minimum(least, most), most, bound)))
+    return _power_of_two(1.0 / _row_size(np.minimum(least, most), most, bound))
 
 
 def _column_scale(model: LinearModel) -> Array:

@@ -101,6 +101,8 @@ class Tampered(Bag):
             return replace(view, metrics={**view.metrics, "value": view.metrics["value"] + model.more})
         if self.fault == "product":
             return replace(view, metrics={**view.metrics, "value": model.taken[0] * model.taken[1]})
+        if self.fault == "set":
+            model.one = pyo.SOSConstraint(var=model.taken, sos=1)
         return view
 
 
@@ -118,6 +120,12 @@ class Tampered(Bag):
 )
 def test_a_wrong_view_is_caught(fault: str, said: str) -> None:
     with pytest.raises(ts.ViewMismatch, match=said):
+        milp(Tampered(fault=fault))
+
+
+@pytest.mark.parametrize(("fault", "said"), [("product", "'value' .* not linear"), ("set", "SOSConstraint")])
+def test_what_no_linear_programme_holds_is_refused_and_never_dropped(fault: str, said: str) -> None:
+    with pytest.raises(ts.GoalError, match=said):
         milp(Tampered(fault=fault))
 
 
