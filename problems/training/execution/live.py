@@ -1,0 +1,55 @@
+"""Bytes alive, exactly: every storage that an operator makes, counted until it dies.
+
+A dispatch mode sees each operator, in the forward and in the backward pass. A storage is known by a weak
+reference to it, never by its address, which is used again after it dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+def storages(tensors: Iterable[Any]) -> dict[int, torch.UntypedStorage]:
+    """The distinct storages behind some tensors, by identity."""
+    found = (t.untyped_storage() for t in tensors if isinstance(t, torch.Tensor))
+    return {s._cdata: s for s in found}
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts bytes of storages made inside the context: `live` now, `peak` so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.live = 0
+        self.peak = 0
+
+    def poll(self) -> int:
+        """Drop what died; the bytes alive now."""
+        for key in [k for k, (reference, _) in self.alive.items() if reference.expired()]:
+            self.live -= self.alive.pop(key)[1]
+        return self.live
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        known = storages(tree_leaves((args, kwargs)))
+        made = func(*args, **(kwargs or {}))
+        for key, storage in storages(tree_leaves(made)).items():
+            if key not in known and key not in self.alive and storage.nbytes():
+                self.alive[key] = (StorageWeakRef(storage), storage.nbytes())
+                self.live += storage.nbytes()
+        self.peak = max(self.peak, self.poll())
+        return made
+
+
+def live_peak(run: Any) -> int:
+    """Most bytes alive of what a function makes while it runs."""
+    with LiveBytes() as counter:
+        kept = run()
+    del kept
+    return counter.peak

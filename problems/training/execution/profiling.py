@@ -1,0 +1,285 @@
+"""Numbers for a recorded module: what each treatment of each saved tensor costs here, measured.
+
+Tensors that play the same part in repeated blocks share their numbers: the times are those of a round
+through all blocks (so that caches are as cold as in a step), the gradient error that of the middle block.
+The four-bit codec of a tensor is the plainest whose error is at most 1.4 times the least.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..actions import INT4, INT8, OFFLOAD, RECOMPUTE, RETAIN
+from ..graph import Graph, SavedTensor, Treatment
+from .codecs import candidates, codec, relative_error
+from .executor import RECORDINGS, Files, HostMemory, Program, Recording, _Pass, applied
+from .live import LiveBytes
+from .recording import Loss, call_form, call_module, input_tensors, loss_of, module_digest, record, undisturbed
+from .structure import other_bytes, saved_tensors
+from .tape import Outer, Ref, window
+
+ROUNDS = 7
+WORTH = 1.4
+"""How much smaller an error must be for a slower codec."""
+STATE = {"adam": 2, "sgd": 0}
+"""Copies of the weights that the optimiser keeps."""
+
+
+def clock(device: torch.device) -> float:
+    """Seconds: CPU time of this thread where it does all the work, else wall time after the GPU is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.thread_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def least_seconds(run: Callable[[], Any], device: torch.device, rounds: int = ROUNDS) -> float:
+    """The least of a few timings, after one run that is not timed."""
+    run()
+    best = float("inf")
+    for _ in range(rounds):
+        start = clock(device)
+        run()
+        best = min(best, clock(device) - start)
+    return best
+
+
+def step(module: nn.Module, batch: Any, loss: Loss | None = None) -> float:
+    """One forward and backward pass with fresh gradients; the loss."""
+    for p in module.parameters():
+        p.grad = None
+    value = loss_of(call_module(module, batch), loss)
+    value.backward()  # type: ignore[no-untyped-call]
+    return float(value.detach())
+
+
+def gradients(module: nn.Module) -> list[Tensor]:
+    """The gradients there are."""
+    return [p.grad for p in module.parameters() if p.grad is not None]
+
+
+def distance(found: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
+    """Relative distance between two sets of gradients."""
+    apart = sum(float((a.double() - b.double()).square().sum()) for a, b in zip(found, exact, strict=True))
+    size = sum(float(b.double().square().sum()) for b in exact)
+    return float((apart / size) ** 0.5) if size else 0.0
+
+
+def groups(saved: Sequence[SavedTensor]) -> list[list[int]]:
+    """Tensors that play the same part in repeated blocks, in order of the blocks."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    counts: dict[tuple[Any, ...], int] = {}
+    for i, t in enumerate(saved):
+        if t.block < 0:
+            found[i,] = [i]
+            continue
+        part = (t.producer, t.size, t.width, t.content, bool(t.refused))
+        number = counts.get((t.block, *part), 0)
+        counts[t.block, *part] = number + 1
+        found.setdefault((*part, number), []).append(i)
+    return list(found.values())
+
+
+class Profile:
+    """Measures one recorded module."""
+
+    def __init__(self, module: nn.Module, batch: Any, loss: Loss | None, recording: Recording) -> None:
+        self.module, self.batch, self.loss, self.recording = module, batch, loss, recording
+        self.tape, self.saved = recording.tape, recording.graph.saved
+        self.device = self.tape.device
+        self.storages = self._capture()
+        with undisturbed(module):
+            torch.manual_seed(0)
+            step(module, batch, loss)
+            self.exact = [g.clone() for g in gradients(module)]
+
+    def _capture(self) -> dict[int, torch.UntypedStorage]:
+        """Every saved storage of one forward pass, and the pass itself."""
+        found: dict[int, torch.UntypedStorage] = {}
+        program = Program(self.module, self.recording, [RETAIN] * len(self.saved))
+        program.snapshots = {c.packs for r in self.recording.recipes.values() for c in r.random}
+        self.run = _Pass(program, input_tensors(*call_form(self.batch)))
+        inside = [False]
+
+        def pack(tensor: Tensor) -> Tensor:
+            if inside[0] and self.run.count < len(program.entries):
+                source = program.entries[self.run.count]
+                self.run.count += 1
+                self.run.snapshot()
+                if isinstance(source, Ref):
+                    found.setdefault(source.buffer, tensor.untyped_storage())
+            return tensor
+
+        def enter(*_: Any) -> None:
+            inside[0] = True
+            self.run.count = 0
+            self.run.snapshot()
+
+        handles = [
+            self.module.register_forward_pre_hook(enter),
+            self.module.register_forward_hook(lambda *_: inside.__setitem__(0, False)),
+        ]
+        with undisturbed(self.module), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            torch.manual_seed(0)
+            call_module(self.module, self.batch)
+        for handle in handles:
+            handle.remove()
+        return found
+
+    def flat(self, i: int) -> Tensor:
+        """A saved tensor's whole storage as a flat tensor."""
+        t = self.saved[i]
+        dtype = self.tape.buffers[t.buffer].shape[0]
+        return window(self.storages[t.buffer], (dtype, 0, (t.size // dtype.itemsize,), (1,)))
+
+    def again(self, i: int) -> torch.UntypedStorage:
+        """A saved tensor computed again."""
+
+        def fetch(leaf: Ref | Outer) -> Tensor:
+            if isinstance(leaf, Ref):
+                return window(self.storages[leaf.buffer], leaf.shape)
+            return self.run.outer(leaf)
+
+        with torch.no_grad():
+            recipe = self.recording.recipes[self.saved[i].buffer]
+            return recipe.run(fetch, lambda call: self.run.states[call.packs])
+
+    def seconds(self, run: Callable[[int], Any], members: Sequence[int]) -> float:
+        """Seconds of one run, over a round through all members."""
+        with torch.no_grad():
+            return least_seconds(lambda: [run(i) for i in members] and None, self.device) / len(members)
+
+    def error(self, i: int, label: str, treatments: Sequence[Treatment]) -> float:
+        """Relative gradient error where only tensor i is coded."""
+        tensors = list(self.saved)
+        tensors[i] = dataclasses.replace(tensors[i], treatments=tuple(treatments))
+        graph = dataclasses.replace(self.recording.graph, saved=tuple(tensors))
+        recording = Recording(self.tape, graph, self.recording.recipes)
+        actions = [RETAIN] * len(tensors)
+        actions[i] = label
+        program = Program(self.module, recording, actions)
+        with undisturbed(self.module), applied(self.module, program):
+            torch.manual_seed(0)
+            step(self.module, self.batch, self.loss)
+            return distance(gradients(self.module), self.exact)
+
+    def coded(self, members: Sequence[int], label: str) -> Treatment | None:
+        """The treatment of some like tensors by a codec."""
+        middle = members[len(members) // 2]
+        t, x = self.saved[middle], self.flat(middle)
+        item, elements = x.element_size(), x.numel()
+        if t.content == "mask":
+            values = x.float() if x.dtype != torch.bool else x
+            if len(values.unique()) > 2:
+                return None
+            name = "bits"
+        elif t.content == "other":
+            return None
+        elif label == INT8:
+            name = "int8"
+        else:
+            names = candidates(t.content, elements, t.width)
+            errors = {n: relative_error(codec(n, t.width), x) for n in names}
+            name = next(n for n in names if errors[n] <= WORTH * min(errors.values()))
+        made = codec(name, t.width)
+        stored = made.stored(elements, item)
+        if stored >= t.size:
+            return None
+        code = made.encode(x)
+        making = max(0, self._peak(lambda: made.encode(x)) - code.size)
+        reading = max(0, self._peak(lambda: made.decode(code)) - t.size)
+        codes = {i: made.encode(self.flat(i)) for i in members}
+        spent = self.seconds(lambda i: made.encode(self.flat(i)), members)
+        spent += self.seconds(lambda i: made.decode(codes[i]), members)
+        treatment = Treatment(label, name, code.size, spent, 0.0, making, reading)
+        error = 0.0 if made.lossless else self.error(middle, label, (*_retain(t), treatment))
+        return dataclasses.replace(treatment, error=error)
+
+    def _peak(self, run: Callable[[], Any]) -> int:
+        with LiveBytes() as counter, torch.no_grad():
+            run()
+        return counter.peak
+
+    def recomputed(self, members: Sequence[int]) -> Treatment | None:
+        """The treatment of some like tensors by recomputing."""
+        t = self.saved[members[0]]
+        if any(self.saved[i].refused for i in members):
+            return None
+        states = sum(len(self.run.states[c.packs]) for c in self.recording.recipes[t.buffer].random)
+        reading = max(0, self._peak(lambda: self.again(members[0])) - t.size)
+        return Treatment(RECOMPUTE, "", states, self.seconds(self.again, members), 0.0, 0, reading)
+
+    def moved(self, members: Sequence[int], place: HostMemory | Files) -> Treatment:
+        """The treatment of some like tensors by moving them away."""
+        spent = self.seconds(lambda i: place.get(place.put(self.storages[self.saved[i].buffer])), members)  # type: ignore[arg-type]
+        return Treatment(OFFLOAD, "", 0, spent, 0.0, 0, 0)
+
+    def treatments(self) -> tuple[SavedTensor, ...]:
+        """Every saved tensor with what may be done with it."""
+        place = HostMemory(self.device) if self.device.type == "cuda" else Files()
+        found: dict[int, tuple[Treatment, ...]] = {}
+        for members in groups(self.saved):
+            t = self.saved[members[0]]
+            made = [*_retain(t), self.coded(members, INT8), self.coded(members, INT4)]
+            made += [self.moved(members, place), self.recomputed(members)]
+            for i in members:
+                found[i] = tuple(m for m in made if m is not None)
+        place.close()
+        return tuple(dataclasses.replace(t, treatments=found[i]) for i, t in enumerate(self.saved))
+
+
+def _retain(t: SavedTensor) -> tuple[Treatment, ...]:
+    return (Treatment(RETAIN, "", t.size, 0.0, 0.0, 0, 0),)
+
+
+def static_bytes(module: nn.Module, optimizer: str) -> int:
+    """Bytes of weights and module buffers, and of the optimiser's state."""
+    weights = sum(p.numel() * p.element_size() for p in module.parameters())
+    return (1 + STATE[optimizer]) * weights + sum(b.numel() * b.element_size() for b in module.buffers())
+
+
+def structure_of(module: nn.Module, batch: Any, loss: Loss | None = None, optimizer: str = "adam") -> Recording:
+    """The recording of a module without times: each tensor can only be retained."""
+    tape = record(module, batch, loss)
+    saved, recipes = saved_tensors(tape)
+    saved = tuple(dataclasses.replace(t, treatments=_retain(t)) for t in saved)
+    other = other_bytes(tape, [t.buffer for t in saved])
+    graph = Graph(
+        type(module).__name__, module_digest(module), saved, other, tape.forward, static_bytes(module, optimizer), 0.0, tape.blocks
+    )
+    return Recording(tape, graph, recipes)
+
+
+def profile(module: nn.Module, batch: Any, loss: Loss | None = None, optimizer: str = "adam") -> Recording:
+    """Record a module, measure every treatment here, and remember the recording for `apply`."""
+    recording = structure_of(module, batch, loss, optimizer)
+    tensors = Profile(module, batch, loss, recording).treatments()
+    graph = dataclasses.replace(recording.graph, saved=tensors)
+    found = Recording(recording.tape, graph, recording.recipes)
+    program = Program(module, found, [RETAIN] * len(tensors))
+    with undisturbed(module), applied(module, program):
+        base = least_seconds(lambda: step(module, batch, loss), recording.tape.device)
+    found = Recording(found.tape, dataclasses.replace(graph, base_seconds=base), found.recipes)
+    RECORDINGS[module] = found
+    return found
+
+
+def remember(module: nn.Module, batch: Any, graph: Graph, loss: Loss | None = None, optimizer: str = "adam") -> Recording:
+    """Record a module whose graph was measured before, such as in another process."""
+    recording = structure_of(module, batch, loss, optimizer)
+    fresh = recording.graph
+    if fresh.digest != graph.digest or [t.size for t in fresh.saved] != [t.size for t in graph.saved]:
+        from ....errors import SpaceError
+
+        raise SpaceError(
+            f"the plan was made for another module (digest {graph.digest}, here {fresh.digest}); record this one."
+        )
+    found = Recording(recording.tape, graph, recording.recipes)
+    RECORDINGS[module] = found
+    return found

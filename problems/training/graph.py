@@ -1,0 +1,119 @@
+"""The saved tensors of a real module's step, with measured numbers: what a plan for it decides about.
+
+Plain data, made by `execution.profiling` and kept as JSON. Time is counted in events: one an operator, a
+tensor saved, a saved tensor asked for. A saved tensor is made at `created`, saved at `packed`, let go of
+by the module's own code at `natural`, asked for by the backward pass at `unpacked`, and free at `died`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .actions import RETAIN
+
+Array = npt.NDArray[Any]
+STATISTICS_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """One thing that may be done with a tensor.
+
+    codec: which, where it is coded. stored: bytes from forward to backward. seconds: in the step.
+    error: relative gradient error. making, reading: bytes beside input and result while it is encoded,
+    and while it is decoded or computed again.
+    """
+
+    label: str
+    codec: str
+    stored: int
+    seconds: float
+    error: float
+    making: int
+    reading: int
+
+
+@dataclass(frozen=True)
+class SavedTensor:
+    """One tensor that a plan decides about; see the module's first lines.
+
+    block: its repeated block, -1 outside. content: activation, bounded, mask or other. parents: saved
+    tensors (positions) from which it can be computed again. refused: why it cannot, or nothing.
+    """
+
+    buffer: int
+    path: str
+    producer: str
+    content: str
+    block: int
+    size: int
+    width: int
+    created: int
+    packed: int
+    natural: int
+    unpacked: int
+    died: int
+    parents: tuple[int, ...]
+    refused: str
+    treatments: tuple[Treatment, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Where it is made and by what."""
+        return f"{self.path or 'module'}:{self.producer}"
+
+    def treatment(self, label: str) -> Treatment | None:
+        """The treatment of a label, or None where the tensor has none."""
+        return next((t for t in self.treatments if t.label == label), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A module's step. digest: of the module's classes and shapes. other: (events,) bytes alive of what no
+    plan touches. forward: events of the forward pass. static: weights, module buffers, optimiser state.
+    base_seconds: the step where everything is retained. blocks: repeated blocks.
+    """
+
+    name: str
+    digest: str
+    saved: tuple[SavedTensor, ...]
+    other: Array
+    forward: int
+    static: int
+    base_seconds: float
+    blocks: int
+
+    @property
+    def activations(self) -> int:
+        """Bytes of the tensors that a plan decides about."""
+        return sum(t.size for t in self.saved)
+
+    def record(self) -> dict[str, Any]:
+        """Plain data, which also identifies the graph."""
+        data = {name: getattr(self, name) for name in ("name", "digest", "forward", "static", "base_seconds", "blocks")}
+        return {**data, "other": self.other.tolist(), "saved": [asdict(t) for t in self.saved]}
+
+    @classmethod
+    def from_record(cls, data: Mapping[str, Any]) -> Graph:
+        """The graph that `record` described."""
+        saved = tuple(
+            SavedTensor(
+                **{**t, "parents": tuple(t["parents"]), "treatments": tuple(Treatment(**k) for k in t["treatments"])}
+            )
+            for t in data["saved"]
+        )
+        return cls(**{**data, "saved": saved, "other": np.asarray(data["other"], np.int64)})
+
+    def choice(self, labels: tuple[str, ...], names: list[str]) -> Array:
+        """Labels as positions, those a tensor does not have standing for retaining."""
+        return np.array(
+            [
+                labels.index(name if t.treatment(name) is not None else RETAIN)
+                for t, name in zip(self.saved, names, strict=True)
+            ]
+        )

@@ -1,0 +1,172 @@
+"""After Adacc, on a real module: keep, code, move or recompute each tensor that autograd saves.
+
+`AdaccModule` plans one `torch.nn.Module` on the machine at hand: its tensors, bytes and lifetimes are
+recorded, its times and gradient errors measured (`execution`), and its plan can be carried out. `Adacc`
+plans a model by its shapes on any device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ... import units
+from ...errors import SpaceError
+from ..batch import Batch
+from ..goal import Metric, ResolvedGoal
+from ..problem import Problem, param
+from ..scoring import Estimate
+from ..variables import Choice
+from ..views import MilpView
+from . import actions
+from .graph import Graph
+from .liveness import Liveness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIGMA = 0.08
+"""Relative error of a plan's step time on the machine it was measured on (benchmarks/adacc_execution.py)."""
+
+
+class AdaccModule(Problem):
+    """Activation memory of a real PyTorch module: what to do with each tensor saved for the backward pass.
+
+    Step time against peak bytes against gradient error; the module is one of the small ones here, or any
+    other through `Adacc.from_module`.
+    """
+
+    module: str = param("gpt", choices=("gpt", "encoder", "llama"), help="a small module to plan and train")
+    batch: int = param(8, help="sequences a step")
+    sequence: int = param(128, help="tokens a sequence")
+    layers: int = param(4, help="blocks")
+    hidden: int = param(128, help="channels")
+    heads: int = param(4, help="attention heads")
+    dropout: float = param(0.0, unit="1", help="share of activations dropped (gpt and encoder)")
+    memory: float = param(30 * units.MiB, unit="B", help="memory that the step may use, weights included")
+    error_budget: float = param(0.02, unit="1", help="relative gradient error a block, mean over blocks")
+    offload: bool = param(False, help="allow moving tensors away: to pinned host memory, or to a file from a CPU")
+    optimizer: str = param("adam", choices=("adam", "sgd"), help="whose state is counted")
+    graph: Graph | None = param(None, help="a recorded module (from_module); replaces the small one")
+
+    action = Choice("action_labels", shape="tensor_count")
+
+    step_time = Metric("s", "min", help="forward and backward pass")
+    peak = Metric("B", at_most="memory", help="most bytes alive at any moment")
+    error = Metric("1", at_most="error_budget", help="relative gradient error a block, mean over blocks")
+
+    def prepare(self) -> None:
+        """Check sizes."""
+        for name in ("batch", "sequence", "layers", "hidden", "heads"):
+            if getattr(self, name) < 1:
+                raise SpaceError(f"parameter '{name}' of adacc-module must be at least 1, got {getattr(self, name)}.")
+        if self.hidden % self.heads or (self.module == "llama" and self.hidden // self.heads % 2):
+            raise SpaceError(
+                f"parameter 'hidden' of adacc-module must be a multiple of heads ({self.heads}), with an even "
+                f"quotient for llama, got {self.hidden}."
+            )
+        if not 0 <= self.dropout < 1:
+            raise SpaceError(f"parameter 'dropout' of adacc-module must lie in [0, 1), got {self.dropout}.")
+
+    @classmethod
+    def from_module(
+        cls,
+        module: Any,
+        example_batch: Any,
+        *,
+        memory: float | str,
+        device: str = "host",
+        loss: Callable[[Any], Any] | None = None,
+        **parameters: Any,
+    ) -> AdaccModule:
+        """The problem of planning a `torch.nn.Module`; records and measures two dozen steps of it.
+
+        example_batch: a tensor, a tuple of arguments or a mapping of keywords. memory: bytes, or a text
+        such as "600MiB". device: "host", where the module lies. loss: from the module's output to a
+        number; without it the output's `.loss`, the output itself, or its mean square.
+        Raises SpaceError where the module saves nothing or cannot be planned.
+        """
+        from .execution.profiling import profile
+
+        if device != "host":
+            raise SpaceError(
+                f"from_module measures on this machine: device must be 'host', got '{device}'. For another device "
+                "plan by shapes: Adacc(model=..., device=...)."
+            )
+        limit = units.parse(memory, "B") if isinstance(memory, str) else float(memory)
+        recording = profile(module, example_batch, loss, parameters.get("optimizer", "adam"))
+        return cls(graph=recording.graph, memory=limit, **parameters)
+
+    @cached_property
+    def step(self) -> Graph:
+        """The recorded step that referee and view read; measured once a machine and configuration."""
+        if self.graph is not None:
+            return self.graph
+        from .execution.catalogue import measured
+
+        return measured(self)
+
+    @cached_property
+    def liveness(self) -> Liveness:
+        """Bytes alive at every moment."""
+        return Liveness(self.step, self.action_labels)
+
+    @property
+    def action_labels(self) -> tuple[str, ...]:
+        """What may be done with a tensor."""
+        return actions.labels(self.offload)
+
+    @property
+    def tensor_count(self) -> int:
+        """Tensors that a plan decides about."""
+        return len(self.step.saved)
+
+    @cached_property
+    def _costs(self) -> tuple[Any, Any]:
+        return self.liveness.costs("seconds"), self.liveness.costs("error")
+
+    def evaluate(self, x: Batch) -> dict[str, Any]:
+        """Step time, peak and error of each plan. A label that a tensor does not have stands for retain."""
+        choice = x.action.position
+        tensors = np.arange(self.tensor_count)
+        choice = np.where(self.liveness.available[tensors, choice], choice, 0)
+        seconds, error = self._costs
+        return {
+            "step_time": Estimate(self.step.base_seconds + seconds[tensors, choice].sum(axis=1), SIGMA),
+            "peak": self.liveness.live(choice).max(axis=1),
+            "error": error[tensors, choice].sum(axis=1) / self.step.blocks,
+        }
+
+    def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
+        """One binary a tensor and treatment, a row for every moment that can hold the peak."""
+        from .module_milp import module_view
+
+        return module_view(self)
+
+    def explain_infeasible(self, goal: ResolvedGoal) -> str:
+        """The least reachable value of the limit that cannot be met, and what it costs."""
+        from .module_milp import explain
+
+        return explain(self, goal)
+
+    def summary(self, point: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One row a kind of tensor: what the plan does with it, in which blocks, at what cost."""
+        from .module_report import summary
+
+        return summary(self, point)
+
+    def apply(
+        self, point: Mapping[str, Any], *, steps: int = 100, text: Path | None = None, seed: int = 0
+    ) -> list[dict[str, Any]]:
+        """Train the small module by a plan and beside other policies; one row a policy."""
+        from .execution.training import compare
+
+        if self.graph is not None:
+            raise SpaceError(
+                "this plan is for a module of your own: carry it out with tradespace.problems.training.adacc.apply(model, plan)."
+            )
+        return compare(self, point, steps=steps, text=text, seed=seed)

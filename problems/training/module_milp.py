@@ -1,0 +1,141 @@
+"""The programme of a real module's plan, why none fits, and plans for many budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyomo.environ as pyo
+
+from ... import units
+from ...errors import SpaceError
+from ..goal import ResolvedGoal
+from ..views import MilpView
+from .actions import RECOMPUTE, RETAIN
+
+if TYPE_CHECKING:
+    from .module import AdaccModule
+
+UPPER = ("peak",)
+
+
+def module_view(problem: AdaccModule) -> MilpView:
+    """One binary a tensor and treatment.
+
+    again[k] is whether a tensor has been made again by its k-th early moment u: at least the product of
+    "not retained" and "a child is recomputed and asked for by u", and never falling in u. Bytes are in
+    units of what keeping everything holds, seconds in units of the step.
+    """
+    live, graph = problem.liveness, problem.step
+    labels = problem.action_labels
+    retain, drop = labels.index(RETAIN), labels.index(RECOMPUTE)
+    cells = [(i, j) for i in range(len(graph.saved)) for j in range(len(labels)) if live.available[i, j]]
+    model = pyo.ConcreteModel()
+    model.take = pyo.Var(cells, domain=pyo.Binary)
+    model.one = pyo.Constraint(
+        range(len(graph.saved)),
+        rule=lambda m, i: pyo.quicksum(m.take[i, j] for j in range(len(labels)) if live.available[i, j]) == 1,
+    )
+    model.again = pyo.Var(range(len(live.early)), bounds=(0, 1))
+    model.closure = pyo.ConstraintList()
+    number = {pair: k for k, pair in enumerate(live.early)}
+    for k, (i, u) in enumerate(live.early):
+        if k and live.early[k - 1][0] == i:
+            model.closure.add(model.again[k] >= model.again[k - 1])
+        for c in live.children[i]:
+            if graph.saved[c].unpacked == u:
+                model.closure.add(model.again[k] >= model.take[c, drop] - model.take[i, retain])
+            elif (c, u) in number and u < graph.saved[c].unpacked:
+                asked = model.again[number[c, u]]
+                model.closure.add(model.again[k] >= model.take[c, drop] + asked - 1 - model.take[i, retain])
+    whole = np.full(len(graph.saved), retain)
+    size = float(live.live(whole[None]).max())
+    model.peak = pyo.Var(bounds=(0, None))
+    model.moments = pyo.ConstraintList()
+    chosen, asked = live.chosen / size, live.asked / size
+    for e in range(len(live.always)):
+        terms = [float(chosen[i * len(labels) + j, e]) * model.take[i, j] for i, j in cells if chosen[i * len(labels) + j, e]]
+        terms += [float(asked[k, e]) * model.again[k] for k in range(len(live.early)) if asked[k, e]]
+        model.moments.add(model.peak >= pyo.quicksum(terms) + float(live.always[e] / size))
+    seconds, error = live.costs("seconds"), live.costs("error")
+
+    def total(costs: Any) -> Any:
+        terms = [float(costs[i, j]) * model.take[i, j] for i, j in cells if costs[i, j]]
+        return pyo.quicksum(terms) if terms else pyo.Expression(expr=0.0)
+
+    def encode(point: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        given = list(map(str, point["action"]))
+        choice = graph.choice(labels, given)
+        for i, j in cells:
+            model.take[i, j] = int(choice[i] == j)
+        for k, value in enumerate(live.happened(choice[None])[0]):
+            model.again[k] = float(value)
+        model.peak = float(live.live(choice[None]).max()) / size
+        named = [labels[j] for j in choice]
+        return None if named == given else {"action": named}
+
+    def decode() -> dict[str, Any]:
+        best = [max((pyo.value(model.take[i, j]), -j) for a, j in cells if a == i) for i in range(len(graph.saved))]
+        return {"action": [labels[-j] for _, j in best]}
+
+    metrics = {
+        "step_time": graph.base_seconds + total(seconds),
+        "peak": size * model.peak,
+        "error": total(error / graph.blocks),
+    }
+    return MilpView(model, metrics, decode, encode, upper=UPPER)
+
+
+def least(problem: AdaccModule, metric: str, limits: Mapping[str, float]) -> dict[str, float] | None:
+    """Metrics of a plan with the least of one metric within upper limits; None where there is none."""
+    from ...solvers.linear import Constraint, compile_model, minimize
+
+    view = problem.milp_view()
+    linear = compile_model(view.model, view.metrics)
+    rows = [Constraint(linear.metrics[name], upper=bound) for name, bound in limits.items()]
+    found = minimize(linear, linear.metrics[metric], rows, gap=1e-3, seconds=10.0)
+    return None if found.x is None else {name: float(row.value(found.x)) for name, row in linear.metrics.items()}
+
+
+def explain(problem: AdaccModule, goal: ResolvedGoal) -> str:
+    """A sentence on the limits that cannot be met; else an empty one."""
+    limits = {limit.metric: limit for limit in goal.limits if limit.sense == "<="}
+    for name, limit in limits.items():
+        best = least(problem, name, {})
+        if best is None or best[name] <= limit.bound * (1 + 1e-9):
+            continue
+        others = {n: other.bound for n, other in limits.items() if n != name}
+        at = {name: best[name] * 1.001}
+        best = least(problem, "step_time", {**others, **at}) or least(problem, "step_time", at) or best
+        base = problem.step.base_seconds
+        shown = units.show(best[name], limit.unit, 4)
+        more = 100 * (best["step_time"] / base - 1)
+        return (
+            f"{limit} leaves no feasible plan for this {problem.step.name}.\n"
+            f"The least reachable {name} is {shown}, at {more:.2g} % more step time."
+        )
+    return ""
+
+
+def frontier(problem: AdaccModule, budgets: Iterable[float], gap: float = 1e-6, seconds: float = 30.0) -> list[Any]:
+    """Results for several memory budgets, in their order, never slower for more memory.
+
+    Solved from the smallest budget up, each from the plan before, which fits it too. None where no plan fits.
+    """
+    from ...search.run import solve
+    from ...solvers.base import Budget
+
+    found: dict[float, Any] = {}
+    before: Any = None
+    for memory in sorted(set(budgets)):
+        try:
+            result = solve(
+                problem.replace(memory=memory), "milp", budget=Budget(seconds=seconds, gap=gap), start=before
+            )
+        except SpaceError:
+            found[memory] = None
+            continue
+        found[memory] = result if result.feasible else None
+        before = result.best if result.feasible else before
+    return [found[memory] for memory in budgets]
