@@ -104,7 +104,7 @@ class Archive:
         """Which rows no pivot, and with two objectives no member of the front, is as good as."""
         if len(costs) <= PIVOTS:
             beaten = np.any(np.all(costs[:, None, :] >= self._pivots, axis=2), axis=1)
-            return np.logical_not(beaten)
+            return np.asarray(~beaten)
         columns = [np.ascontiguousarray(costs[:, j]) for j in range(costs.shape[1])]
         worse = np.zeros(len(costs), bool)
         for pivot in self._pivots:

@@ -247,6 +247,7 @@ def test_the_start_of_a_short_sweep_counts_once(tmp_path):
 def test_an_interrupt_keeps_what_was_found(tmp_path, monkeypatch, solver):
     problem = counted(tmp_path, size=40)
     kind, calls = type(problem), []
+    budget = ts.Budget(evaluations=64_000 if solver == "exhaustive" else 6_000)
     plain = kind.evaluate
 
     def evaluate(self, x):
@@ -256,13 +257,13 @@ def test_an_interrupt_keeps_what_was_found(tmp_path, monkeypatch, solver):
         return plain(self, x)
 
     monkeypatch.setattr(kind, "evaluate", evaluate)
-    part = solve(problem, solver, budget=ts.Budget(evaluations=64_000), runs=tmp_path, seed=1)
+    part = solve(problem, solver, budget=budget, runs=tmp_path, seed=1)
     assert part.stop_reason == "interrupted"
     assert part.feasible
     assert part.evaluations == part.evaluated_here > 0
     monkeypatch.setattr(kind, "evaluate", plain)
     again = resume(part.run_dir, problem=problem)
-    assert answer(again) == answer(solve(problem, solver, budget=ts.Budget(evaluations=64_000), seed=1))
+    assert answer(again) == answer(solve(problem, solver, budget=budget, seed=1))
     assert again.evaluated_here == again.evaluations - part.evaluations
 
 
