@@ -53,6 +53,8 @@ class Gittins(OneShot):
         if getattr(self, "_problem", None) is not run.problem:
             self.accepts(run.problem, run.goal, run.budget)
         view, name = self._view, type(run.problem).__name__
+        if run.evaluations_left == 0:
+            return Certificate.none("the budget has no evaluation left to score the Gittins policy")
         try:
             batch = run.problem.space.batch({**run.problem._pins, view.decides: rank_table(view).tolist()})
         except SpaceError as error:

@@ -219,6 +219,16 @@ class Facade:
         return self.run.seconds_left
 
     @property
+    def evaluations_left(self) -> int | None:
+        """Rows left of the whole run."""
+        return self.run.evaluations_left
+
+    @property
+    def front_costs(self) -> Array:
+        """Objectives of the nondominated feasible points of the whole run."""
+        return self.run.front_costs
+
+    @property
     def best(self) -> tuple[dict[str, Any], dict[str, float]] | None:
         """The best feasible point that this level has seen."""
         return None if self._best is None else self._best[1:]
@@ -253,7 +263,6 @@ class InnerSearch:
         self.run, self.levels, self.outer = run, levels, outer
         self.answers: dict[int, tuple[dict[str, float], bool]] = {}
         self.certificates: list[Certificate] = []
-        self.rows = 0
 
     @property
     def solved(self) -> int:
@@ -266,8 +275,8 @@ class InnerSearch:
         for row, key in enumerate(space.hashes(batch).tolist()):
             if key in self.answers:
                 continue
-            most, left = self.run.budget.evaluations, self.run.seconds_left
-            if (most is not None and self.rows + self.levels.rows > most) or (left is not None and left <= 0):
+            rows, left = self.run.evaluations_left, self.run.seconds_left
+            if (rows is not None and rows < self.levels.rows) or (left is not None and left <= 0):
                 return row
             self._solve(key, space.points(take(batch, np.array([row])))[0])
         return len(batch)
@@ -289,7 +298,6 @@ class InnerSearch:
         certificate = solver.solve(facade)
         self.run.interrupted |= facade.interrupted
         chosen = facade.chosen()
-        self.rows += sum(len(c) for c, _, _ in facade.seen)
         self.answers[key] = chosen or (dict.fromkeys(fixed.metrics, np.nan), True)
         if facade.cut:
             certificate = Certificate.none("out of time")

@@ -124,13 +124,13 @@ class Search:
         return bool(np.isfinite(self.best) and self.best <= self.bound + max(1e-9, gap) * abs(self.best))
 
     def time_left(self) -> float:
-        """Seconds left, without end where none were asked."""
-        left = self.run.seconds_left
+        """Seconds left, without end where none were asked; none where no plan may be scored any more."""
+        left = 0.0 if self.run.evaluations_left == 0 else self.run.seconds_left
         return 1e9 if left is None else left
 
     def keep(self, plan: list[Content] | None) -> bool:
         """Score a plan if it is cheaper than the best."""
-        if plan is None:
+        if plan is None or self.run.evaluations_left == 0:
             return False
         cost = self.bins.cost(plan)
         if cost >= self.best - 1e-9 * abs(cost):
