@@ -23,6 +23,10 @@ from tradespace.solvers.bayesian import CMAES, GP, TPE, OptunaSampler, cell_name
 from tradespace.solvers.portfolio import make
 
 
+NAMED_LIMITS = hasattr(optuna.trial.Trial, "set_constraint")
+with_named_limits = pytest.mark.skipif(not NAMED_LIMITS, reason="Optuna 4 has no named constraints")
+
+
 class TestTPE(SolverContract):
     solver = "tpe"
     evaluations: ClassVar[int] = 40
@@ -142,6 +146,7 @@ def test_failed_rows_are_failed_trials() -> None:
         assert (trial.state.name == "FAIL") == (trial.params.get("tile") == 4)
 
 
+@with_named_limits
 def test_limits_reach_the_sampler() -> None:
     solver = begun(Line(), TPE())
     advance(solver, 20)
@@ -181,6 +186,7 @@ def test_slow_rows_are_asked_several_at_once() -> None:
     assert len(begun(Valley(), TPE()).ask(100)) == 1
 
 
+@with_named_limits
 def test_tpe_proposes_what_optuna_proposes() -> None:
     problem = Line()
     asked = advance(begun(problem, TPE(), seed=11), 25)
