@@ -15,7 +15,7 @@ from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from ..problems.views import JobsView, dense_ranks
 from .base import Budget, Certificate, OneShot, Run
-from .gittins_rank import Array, Law, stopped_rank
+from .gittins_rank import Array, Law, refine, stopped_rank
 from .partial import undecided
 
 ASSUMPTIONS = (
@@ -96,7 +96,7 @@ def rank_table(view: JobsView) -> Array:
             raise ViewMismatch(f"the holding cost of job class '{job_class.name}' must be positive.")
         law = Law.discrete(values, job_class.weights)
         if not job_class.discrete and job_class.weights is None:
-            law = Law.of_samples(values, ages)
+            law = Law.of_samples(values, refine(ages))
         rows.append(stopped_rank(law, ages) / job_class.holding_cost)
     table = np.array(rows)
     oldest = np.max(table[np.isfinite(table)])

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,14 @@ class Law:
         steps = np.diff(self.values, prepend=0.0)
         reached = np.concatenate([[0.0], np.cumsum(steps * survival[:-1])])
         return np.concatenate([[0.0], np.cumsum(self.masses)]), reached, survival
+
+
+def refine(ages: Array, points: int = GRID) -> Array:
+    """The ages from 0 on, with log-spaced ones between, so that there are about `points`."""
+    parts = -(-points // len(ages))
+    between = [np.geomspace(a, b, parts, endpoint=False) for a, b in pairwise(ages[1:])]
+    early = np.linspace(0.0, ages[1], parts, endpoint=False) if len(ages) > 1 else ages
+    return np.concatenate([early, *between, ages[-1:]])
 
 
 def extend(ages: Array, top: float) -> Array:

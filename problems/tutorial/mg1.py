@@ -18,6 +18,7 @@ from ..views import JobClass, JobsView
 
 Array = npt.NDArray[Any]
 WARM_UP = 0.1
+QUANTILES = (np.arange(20_000) + 0.5) / 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +97,7 @@ class MG1(Problem):
     load: float = param(0.8, help="share of time that the server is busy")
     arrivals: int = param(5_000, help="jobs in a simulation")
     resolution: int = param(32, help="levels of attained service where the law is continuous")
-    samples: int = param(
-        1_000, help="service demands that the scheduler has seen where the law is continuous"
-    )
+    samples: int | None = param(1_000, help="service demands seen of a continuous law; none: it is known")
     simulation_seed: int = param(0, help="seed of the simulated arrivals")
 
     ranks = Float(0, 1, shape=("class_count", "level_count"))
@@ -109,7 +108,8 @@ class MG1(Problem):
 
     def prepare(self) -> None:
         """Check the numbers."""
-        if not 0 < self.load < 1 or self.arrivals < 10 or self.resolution < 2 or self.samples < 2:
+        few = self.samples is not None and self.samples < 2
+        if not 0 < self.load < 1 or self.arrivals < 10 or self.resolution < 2 or few:
             raise SpaceError(
                 "MG1 needs load in (0, 1), arrivals >= 10, resolution >= 2 and samples >= 2; got "
                 f"{self.load}, {self.arrivals}, {self.resolution} and {self.samples}."
@@ -177,13 +177,18 @@ class MG1(Problem):
         return dict(zip(("holding_cost", "response", "response_p99"), metrics, strict=True))
 
     def jobs_view(self, given: Mapping[str, Any] | None = None) -> JobsView:
-        """Discrete laws as they are; of continuous ones what the scheduler has seen."""
-        rng = np.random.default_rng([self.samples, 0x5EE])
+        """Discrete laws as they are; of continuous ones what the scheduler has seen, or fine quantiles."""
+        rng = np.random.default_rng([self.samples or 0, 0x5EE])
         classes = []
         for kind in self.kinds:
+            share, cost = kind.share, kind.holding_cost
             if kind.support is not None:
-                classes.append(JobClass(kind.name, *kind.support, kind.share, kind.holding_cost))
+                classes.append(JobClass(kind.name, *kind.support, share, cost))
+            elif self.samples is None:
+                classes.append(JobClass(kind.name, kind.quantile(QUANTILES), None, share, cost))
             else:
                 seen = kind.quantile(rng.random(self.samples))
-                classes.append(JobClass(kind.name, seen, None, kind.share, kind.holding_cost, discrete=False))
-        return JobsView(tuple(classes), self.ages, "ranks", "holding_cost")
+                classes.append(JobClass(kind.name, seen, None, share, cost, discrete=False))
+        known = self.samples is None and any(kind.support is None for kind in self.kinds)
+        assumptions = (f"continuous laws taken at {len(QUANTILES):,} quantiles",) if known else ()
+        return JobsView(tuple(classes), self.ages, "ranks", "holding_cost", assumptions)
