@@ -38,6 +38,8 @@ class Entry:
 SHIPPED = (
     Entry("adacc", "tradespace.problems.training.adacc:Adacc", "training",
           "keep, compress, offload or recompute each activation of a transformer under a memory limit"),
+    Entry("hermes", "tradespace.problems.serving.hermes:Hermes", "serving",
+          "order of language-model applications of unknown length, and warm backends in time"),
     Entry("matmul-tile", "tradespace.problems.tutorial.matmul_tile:MatmulTile", "tutorial",
           "block tile of one matrix product: latency against shared memory"),
     Entry("knapsack", "tradespace.problems.tutorial.knapsack:Knapsack", "tutorial",

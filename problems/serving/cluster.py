@@ -125,14 +125,14 @@ def run(
     switch: float = 0.0,
     record: int = 0,
 ) -> Outcome:
-    """Serve all applications to their end.
+    """Serve all applications to their end. Arrays are copied, so that the compiled loop sees one type.
 
     refresh: ranks of running stages change only at multiples of it (0: as soon as they change). switch:
     seconds that a preempted stage needs to resume. record: how many intervals of service to keep.
     """
     n, rows = len(jobs), int(jobs.row.max(initial=0)) + 1
-    table = np.zeros((rows, 1)) if policy.table is None else np.ascontiguousarray(policy.table, float)
-    ages = np.zeros(1) if policy.ages is None else np.asarray(policy.ages, float)
+    table = np.zeros((rows, 1)) if policy.table is None else np.array(policy.table, float, order="C")
+    ages = np.zeros(1) if policy.ages is None else np.array(policy.ages, float)
     ranks = np.zeros(n)
     if policy.kind == "slack" and policy.estimate is not None:
         ranks = np.where(np.isfinite(jobs.deadline), jobs.deadline, 1e9 + jobs.arrival) - policy.estimate
@@ -142,8 +142,8 @@ def run(
     finish, idle = np.full(n, np.nan), np.zeros(places)
     counts, spent = np.zeros(4, np.int64), np.zeros(2)
     intervals = np.zeros((max(record, 1), 4))
-    trigger = np.full(rows, np.inf) if backends.trigger is None else np.asarray(backends.trigger, float)
-    target = np.zeros(rows, np.int64) if backends.target is None else np.asarray(backends.target, np.int64)
+    trigger = np.full(rows, np.inf) if backends.trigger is None else np.array(backends.trigger, float)
+    target = np.zeros(rows, np.int64) if backends.target is None else np.array(backends.target, np.int64)
     kept = _run(
         jobs.arrival, jobs.stage_start.astype(np.int64), jobs.place.astype(np.int64), jobs.work,
         jobs.row.astype(np.int64), jobs.kind.astype(np.int64), KINDS[policy.kind], policy.flat, table, ages,

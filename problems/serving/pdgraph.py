@@ -264,9 +264,9 @@ def prospects(
                 rows.append((kind, unit, visit, b))
                 samples.append(np.maximum(rest[chosen], 1e-6))
                 own.append(np.maximum(mine[chosen], 1e-6))
-                after = [records[k][3] for k in np.flatnonzero(chosen)]
-                places = sorted({a for a in after if a not in ("", LANGUAGE)})
-                share = {p: after.count(p) / len(after) for p in places}
+                successors = [records[k][3] for k in np.flatnonzero(chosen)]
+                places = sorted({a for a in successors if a not in ("", LANGUAGE)})
+                share = {p: successors.count(p) / len(successors) for p in places}
                 best = max(share, key=lambda p: share[p]) if share else ""
                 external.append((best, share.get(best, 0.0)))
     return Prospects(tuple(rows), tuple(samples), tuple(own), tuple(external), edges, visit_cap)

@@ -96,10 +96,10 @@ def floors(log: str | Path) -> IterationLaw:
     w, peak = widths(shape), gpu.peak("bf16")
     parameters = w["layers"] * w["layer_weights"]
     return IterationLaw(
-        fixed=2 * (parameters + w["head_weights"]) / gpu.bandwidth,
-        per_cached=shape.cache_bytes() / gpu.bandwidth,
-        per_token=2 * parameters / peak,
-        per_pair=4 * w["query_width"] * w["layers"] / peak,
+        fixed=float(2 * (parameters + w["head_weights"]) / gpu.bandwidth),
+        per_cached=float(shape.cache_bytes() / gpu.bandwidth),
+        per_token=float(2 * parameters / peak),
+        per_pair=float(4 * w["query_width"] * w["layers"] / peak),
     )
 
 

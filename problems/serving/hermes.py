@@ -1,0 +1,309 @@
+"""After Hermes (arXiv 2506.14851): the order of language-model applications, and warm backends in time.
+
+Of the paper its abstract and two digests could be read, and its artefact; demand graphs, the rank and
+the prewarm rule follow these, the queueing model around them is ours.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import SpaceError
+from ..batch import Batch
+from ..goal import Metric
+from ..problem import Problem, param
+from ..variables import Float, Menu
+from ..views import JobClass, JobsView
+from . import applications
+from .cluster import Jobs, Outcome, Policy, run
+from .compiled import Array
+from .generate import poisson
+from .pdgraph import PDGraph, Prospects, Recorder, Run, prospects, read_graphs, stage_work
+from .policies import Scene, make
+from .prewarm import NEVER, prepared
+from .ranks import gittins_table, level_starts
+from .readers import read_trace
+from .trace import LANGUAGE, Stage, Trace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COUNTED = 0.1  # share of the applications that only warm up the queue
+DEADLINES = (1.2, 1.5, 2.0)
+
+
+class Hermes(Problem):
+    """Order of applications of unknown length on shared servers: a rank table, and warm backends.
+
+    A rank belongs to a row (class, stage, visit, bin of an informative upstream value) and a level of
+    service in that stage. The referee simulates the same applications for every point.
+    """
+
+    stochastic = True
+
+    trace: Path | None = param(
+        None, help="demand graphs (JSON) or recorded applications (CSV); else a made mix"
+    )
+    servers: int = param(1, help="applications served at a time")
+    load: float = param(0.8, help="offered work a server, seconds a second")
+    applications: int = param(2_000, help="applications in a simulation")
+    history: int = param(1_000, help="runs of each class that the scheduler has seen")
+    levels: int = param(48, help="levels of attained service")
+    pooled: bool = param(False, help="external stages take the servers too (all work is one kind)")
+    switch: float = param(0.0, unit="s", help="time to resume a preempted stage")
+    deadline_share: float = param(0.2, help="share of applications with a deadline")
+    docker_warm_up: float = param(2.0, unit="s", help="cold start of a container")
+    dnn_warm_up: float = param(7.0, unit="s", help="cold start of a network")
+    per_input: float = param(1e-4, unit="s", help="work of a prompt token")
+    per_output: float = param(0.06, unit="s", help="work of an output token")
+    simulation_seed: int = param(0, help="seed of the simulated applications")
+
+    ranks = Float(0, 1, shape=("row_count", "levels"))
+    prewarm = Menu(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, NEVER, shape="external_count")
+    refresh = Menu(0, 1, 5, 20, 60)
+    buckets = Menu("bucket_menu")
+
+    mean_completion = Metric("s", "min", help="mean time from arrival to end")
+    p95_completion = Metric("s", help="95th percentile of it")
+    p99_completion = Metric("s", help="99th percentile of it")
+    deadlines_met = Metric("1", help="share of the deadlines kept")
+    idle = Metric("s", help="warm and unused backend time an application")
+    cold_wait = Metric("s", help="time an application waits for warm-up")
+
+    def prepare(self) -> None:
+        """Check sizes; an offered load of 1 or more has no steady state and is run to its end."""
+        for name, least in (("servers", 1), ("applications", 20), ("history", 20), ("levels", 4)):
+            if getattr(self, name) < least:
+                raise SpaceError(
+                    f"parameter '{name}' of hermes must be at least {least}, got {getattr(self, name)}."
+                )
+        if not self.load > 0:
+            raise SpaceError(f"parameter 'load' of hermes must be positive, got {self.load:g}.")
+        if not 0 <= self.deadline_share <= 1:
+            raise SpaceError(
+                f"parameter 'deadline_share' of hermes must lie in [0, 1], got {self.deadline_share:g}."
+            )
+        if self.load >= 1:
+            warnings.warn(
+                f"hermes: load {self.load:g} is 1 or more; the queue grows, and times depend on how many "
+                f"applications are run ({self.applications}).",
+                stacklevel=2,
+            )
+
+    # --- what there is to serve ----------------------------------------------------------------------
+    @cached_property
+    def graphs(self) -> dict[str, PDGraph]:
+        """Demand graphs by class."""
+        if self.trace is None:
+            return applications.graphs()
+        if ".json" in self.trace.name:
+            return read_graphs(self.trace)
+        return graphs_of(read_trace(self.trace))
+
+    @cached_property
+    def walks(self) -> dict[str, list[Run]]:
+        """What the scheduler has seen; the same for every simulation seed."""
+        return {
+            name: graph.walks(np.random.default_rng([0x415, i]), self.history)
+            for i, (name, graph) in enumerate(self.graphs.items())
+        }
+
+    @cached_property
+    def prospects(self) -> Prospects:
+        """Rows of the table, and the demand left in each."""
+        return prospects(self.walks, per_input=self.per_input, per_output=self.per_output)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Backends other than language models that the applications use."""
+        used = {u.backend for g in self.graphs.values() for u in g.units.values()} - {LANGUAGE}
+        return tuple(sorted(used))
+
+    @property
+    def external_count(self) -> int:
+        """Entries of `prewarm`: one a backend, at least one."""
+        return max(1, len(self.places))
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the table."""
+        return len(self.prospects.rows)
+
+    @property
+    def bucket_menu(self) -> tuple[int, ...]:
+        """How many levels may be told apart: all, or every second, fourth, eighth begins a bucket."""
+        return tuple(sorted({-(-self.levels // step) for step in (1, 2, 4, 8)}))
+
+    @cached_property
+    def ages(self) -> Array:
+        """Service in a stage at which each level begins, (levels,)."""
+        return level_starts(self.prospects.samples, self.levels, least=0.5)
+
+    @cached_property
+    def runs(self) -> tuple[list[str], list[Run], Array]:
+        """Classes, runs and arrival times of the simulated applications."""
+        names = list(self.graphs)
+        share = applications.shares(names)
+        draw, gaps = (np.random.default_rng([self.simulation_seed, stream]) for stream in (1, 2))
+        kinds = [names[int(i)] for i in draw.choice(len(names), self.applications, p=share)]
+        runs = [self.graphs[kind].walks(draw, 1)[0] for kind in kinds]
+        means = [np.mean([self._server_work(run) for run in self.walks[name]]) for name in names]
+        rate = self.servers * self.load / float(share @ np.array(means))
+        return kinds, runs, poisson(gaps, self.applications, rate)
+
+    def _server_work(self, run: Run) -> float:
+        return sum(
+            stage_work(s, self.per_input, self.per_output)
+            for s in run
+            if self.pooled or s.backend == LANGUAGE
+        )
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The simulated applications as the queue sees them."""
+        kinds, runs, arrival = self.runs
+        names, places = list(self.graphs), list(self.places)
+        work = [[stage_work(s, self.per_input, self.per_output) for s in run] for run in runs]
+        rows = [self.prospects.rows_of(k, r, w) for k, r, w in zip(kinds, runs, work, strict=True)]
+        rng = np.random.default_rng([self.simulation_seed, 3])
+        factor = np.asarray(DEADLINES)[rng.integers(len(DEADLINES), size=len(runs))]
+        solo = np.array([sum(w) for w in work])
+        late = rng.random(len(runs)) < self.deadline_share
+        flat = [stage for run in runs for stage in run]
+        outside = [0 if self.pooled or s.backend == LANGUAGE else 1 + places.index(s.backend) for s in flat]
+        return Jobs(
+            arrival,
+            np.concatenate([[0], np.cumsum([len(run) for run in runs])]),
+            np.array(outside, np.int64),
+            np.maximum([w for ws in work for w in ws], 1e-6),
+            np.array([r for rs in rows for r in rs], np.int64),
+            np.array([names.index(k) for k in kinds], np.int64),
+            np.where(late, arrival + factor * solo, np.inf),
+        )
+
+    @cached_property
+    def scene(self) -> Scene:
+        """What a named policy may know."""
+        totals = tuple(
+            np.array([sum(stage_work(s, self.per_input, self.per_output) for s in run) for run in walked])
+            for walked in self.walks.values()
+        )
+        return Scene(self.jobs, totals, self.prospects.samples, level_starts(totals, 200), self.ages)
+
+    # --- the referee -----------------------------------------------------------------------------------
+    def outcome(
+        self,
+        policy: Policy | str,
+        *,
+        thresholds: Any = None,
+        refresh: float = 0.0,
+        kept: int = 0,
+        eager: bool = False,
+        record: int = 0,
+    ) -> Outcome:
+        """The simulated applications under a policy, by name or made.
+
+        thresholds: K of each backend (never, where None). kept, eager: baselines of `prewarm.prepared`.
+        """
+        made = make(policy, self.scene) if isinstance(policy, str) else policy
+        warm_up = {"docker": self.docker_warm_up, "dnn": self.dnn_warm_up}
+        backends = prepared(
+            self.prospects,
+            self.places,
+            slots=[applications.SLOTS.get(p, 100) for p in self.places],
+            warm_up=[0.0 if self.pooled else warm_up.get(p, 0.0) for p in self.places],
+            thresholds=[NEVER] * len(self.places) if thresholds is None else list(thresholds),
+            kept=kept,
+            eager=eager,
+        )
+        return run(
+            self.jobs, made, servers=self.servers, backends=backends, refresh=refresh, switch=self.switch,
+            record=record,
+        )  # fmt: skip
+
+    def measure(self, outcome: Outcome) -> dict[str, float]:
+        """Metrics of an outcome, the first tenth of the applications left out."""
+        counted = slice(int(COUNTED * len(self.jobs)), None)
+        completion = outcome.completion[counted]
+        deadline = self.jobs.deadline[counted]
+        due = np.isfinite(deadline)
+        met = outcome.finish[counted][due] <= deadline[due]
+        return {
+            "mean_completion": float(completion.mean()),
+            "p95_completion": float(np.quantile(completion, 0.95)),
+            "p99_completion": float(np.quantile(completion, 0.99)),
+            "deadlines_met": float(met.mean()) if due.any() else 1.0,
+            "idle": float(outcome.idle.sum() / len(self.jobs)),
+            "cold_wait": outcome.waited / len(self.jobs),
+        }
+
+    def policy_of(self, table: Any, buckets: int | None = None) -> Policy:
+        """The policy of a rank table, its levels joined to so many buckets."""
+        table = np.asarray(table, float)
+        step = 1 if buckets is None else -(-self.levels // int(buckets))
+        return Policy("table", table[:, ::step], self.ages[::step])
+
+    def evaluate(self, x: Batch) -> dict[str, Any]:
+        """Simulate each point on the same applications."""
+        rows = []
+        for table, prewarm, refresh, buckets in zip(x.ranks, x.prewarm, x.refresh, x.buckets, strict=True):
+            policy = self.policy_of(table, int(buckets))
+            rows.append(
+                self.measure(
+                    self.outcome(policy, thresholds=prewarm[: len(self.places)], refresh=float(refresh))
+                )
+            )
+        return {name: np.array([row[name] for row in rows]) for name in self.metrics}
+
+    def jobs_view(self, given: Mapping[str, Any] | None = None) -> JobsView:
+        """Each row a class of jobs with the demand left on entering it; the rest is searched around it."""
+        classes = tuple(
+            JobClass(" ".join(map(str, row)), samples, None, 1.0, 1.0, discrete=False)
+            for row, samples in zip(self.prospects.rows, self.prospects.samples, strict=True)
+        )
+        assumptions = (
+            "what will be learnt at later stages is not anticipated: each row is a class of its own",
+            "time on other backends is work like any other",
+        )
+        return JobsView(classes, self.ages, "ranks", "mean_completion", assumptions)
+
+    def point(self, **slow: Any) -> dict[str, Any]:
+        """The Gittins table of what the scheduler has seen, with the other variables as given."""
+        values: dict[str, Any] = {"refresh": 0, "buckets": max(self.bucket_menu)}
+        values["prewarm"] = [0.3] * self.external_count
+        return {"ranks": gittins_table(self.prospects.samples, self.ages).tolist(), **values, **slow}
+
+    def summary(self, point: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One row a policy: completion, its cut against application FCFS, deadlines kept."""
+        from .report import summary
+
+        return summary(self, point)
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """Completion by policy, rank curves, a slice of the schedule, the price of warm backends."""
+        from .report import figures
+
+        return figures(self, point)
+
+
+def graphs_of(trace: Trace) -> dict[str, PDGraph]:
+    """Demand graphs of the applications of a trace, by class."""
+    recorder = Recorder()
+    for i in range(len(trace)):
+        stages = []
+        for s in range(trace.stage_start[i], trace.stage_start[i + 1]):
+            calls = slice(trace.call_start[s], trace.call_start[s + 1])
+            pairs = zip(trace.input[calls].astype(int), trace.output[calls].astype(int), strict=True)
+            backend = trace.backends[trace.backend[s]]
+            stages.append(
+                Stage(trace.units[trace.unit[s]], backend, tuple((int(a), int(b)) for a, b in pairs),
+                      float(trace.seconds[s]))
+            )  # fmt: skip
+        recorder.record(trace.classes[trace.kind[i]], stages)
+    return recorder.graphs()

@@ -1,0 +1,235 @@
+"""Nodes, models and service levels: what a mesh is made of, and how long an iteration takes on it.
+
+Times come from the six-constant law of `costmodels.serving`; a `Pace` is that law for one model on one
+kind of node, as plain numbers for the inner loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from ....costmodels.architectures import Architecture, architecture
+from ....costmodels.serving import iteration_law
+from ....errors import SpaceError
+from ....hardware import Device, device
+from ....units import GiB
+
+MAX_CONTEXT = 4096
+"""Tokens an instance must at least have room for (the published L_min)."""
+
+
+@dataclass(frozen=True)
+class ServiceLevel:
+    """TTFT = min(max(floor, prompt / rate), ceiling) and TPOT, in seconds (section IX-A of the paper)."""
+
+    floor: float = 0.5
+    rate: float = 512.0
+    ceiling: float = 8.0
+    tpot: float = 0.25
+
+    def ttft(self, prompt: float) -> float:
+        """Seconds to the first token of a prompt.
+
+        >>> ServiceLevel().ttft(1024)
+        2.0
+        """
+        return min(max(self.floor, prompt / self.rate), self.ceiling)
+
+    def tightened(self, factor: float) -> ServiceLevel:
+        """All times multiplied by a factor: what a scheduler aims at."""
+        return ServiceLevel(
+            self.floor * factor, self.rate / factor, self.ceiling * factor, self.tpot * factor
+        )
+
+
+@dataclass(frozen=True)
+class NodeKind:
+    """Nodes alike.
+
+    memory: bytes for weights and caches. slots: instances at once. overhead: bytes each slot takes for
+    itself. cache: bytes of cache a slot has, or None where caches grow and shrink. load_rate: bytes a
+    second of cold starts, infinite where the weights of all models stay in memory. price: an hour.
+    """
+
+    name: str
+    device: Device
+    memory: float
+    slots: int
+    overhead: float = 1.5 * GiB
+    cache: float | None = None
+    load_rate: float = math.inf
+    price: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.memory > 0:
+            raise SpaceError(f"memory of node kind '{self.name}' must be positive, got {self.memory:g} B.")
+        if self.slots < 1:
+            raise SpaceError(f"slots of node kind '{self.name}' must be at least 1, got {self.slots}.")
+
+    @property
+    def elastic(self) -> bool:
+        """Whether caches are resized."""
+        return self.cache is None
+
+    @property
+    def gpu(self) -> bool:
+        """Whether its device is a GPU."""
+        return self.device.kind == "gpu"
+
+    @property
+    def capacity(self) -> float:
+        """Bytes left for weights and elastic caches."""
+        return self.memory - self.slots * self.overhead
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Kinds of nodes and how many there are of each."""
+
+    kinds: tuple[NodeKind, ...]
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for kind, count in zip(self.kinds, self.counts, strict=True):
+            if count < 0:
+                raise SpaceError(f"count of node kind '{kind.name}' must not be negative, got {count}.")
+
+    @cached_property
+    def nodes(self) -> tuple[NodeKind, ...]:
+        """The kind of each node."""
+        return tuple(kind for kind, count in zip(self.kinds, self.counts, strict=True) for _ in range(count))
+
+    def sized(self, *counts: int) -> Cluster:
+        """The same kinds in other numbers."""
+        return Cluster(self.kinds, tuple(counts))
+
+
+class Pace:
+    """Seconds of iterations of one model on one device, times a safety factor.
+
+    decode(batch, cached) = base[batch] + cached per_cached; prefill(prompt) likewise with pairs.
+    """
+
+    __slots__ = ("_base", "_law", "per_cached", "scale")
+
+    def __init__(self, device: Device, model: Architecture, scale: float = 1.0) -> None:
+        self._law = iteration_law(device, model)
+        self.scale = scale
+        self.per_cached = scale * self._law.per_cached
+        self._base: list[float] = [0.0]
+
+    def base(self, batch: int) -> float:
+        """Seconds of a decode iteration of a batch, without its cache."""
+        while batch >= len(self._base):
+            b, law = len(self._base), self._law
+            core = math.hypot(b * (law.per_token + law.per_answer), law.weights)
+            self._base.append(self.scale * (law.fixed + b * law.per_request + core))
+        return self._base[batch]
+
+    def decode(self, batch: int, cached: float) -> float:
+        """Seconds of one token for each of a batch with so many cached tokens together."""
+        return self.base(batch) + cached * self.per_cached if batch else 0.0
+
+    def prefill(self, prompt: float) -> float:
+        """Seconds of one prompt alone."""
+        law = self._law
+        core = math.hypot(prompt * law.per_token + law.per_answer, law.weights)
+        pairs = 0.5 * prompt * prompt
+        return self.scale * (law.fixed + law.per_request + core + pairs * law.per_pair)
+
+
+def concurrency_limit(
+    kind: NodeKind, model: Architecture, level: ServiceLevel, share: float = 1.0, safety: float = 1.0
+) -> int:
+    """Requests at once that an instance with a share of a node can hold within TPOT at full context.
+
+    This is how a system without token scheduling must set its limit: for the longest context.
+    """
+    pace = Pace(kind.device, model, safety)
+    room = share * (kind.memory - kind.overhead) - weights(model)
+    room = room if kind.cache is None else min(room, kind.cache)
+    most = max(int(room // (MAX_CONTEXT * model.cache_bytes())), 0)
+    fitting = 0
+    while fitting < most and pace.decode(fitting + 1, (fitting + 1) * MAX_CONTEXT) <= share * level.tpot:
+        fitting += 1
+    return fitting
+
+
+def weights(model: Architecture) -> float:
+    """Bytes of a model's weights."""
+    return 2.0 * model.parameters
+
+
+def slot_count(model: Architecture) -> int:
+    """Instances a published GPU node offers for a model: 8 of 3B, 4 of 7B, 2 of 13B."""
+    size = weights(model)
+    return 8 if size < 8 * GiB else 4 if size < 20 * GiB else 2
+
+
+def gpu_node(
+    model: Architecture | None = None,
+    name: str = "a100-sxm-80gb",
+    memory: float = 78 * GiB,
+    price: float = 4.0,
+) -> NodeKind:
+    """A GPU node as published: a 7B loads in 1 s, 78 GB less 1.5 GB a slot."""
+    slots = 4 if model is None else slot_count(model)
+    rate = weights(architecture("llama-2-7b")) / 1.0
+    return NodeKind("gpu", device(name), memory, slots, load_rate=rate, price=price)
+
+
+def cpu_node(
+    model: Architecture | None = None,
+    name: str = "xeon-6462c",
+    memory: float = 256 * GiB,
+    price: float = 1.0,
+) -> NodeKind:
+    """A CPU node as published: weights stay in memory, each slot has a cache of 16 GB (3B) or 32 GB."""
+    slots = 2 if model is None else max(1, slot_count(model) // 2)
+    cache = (16 if slots == 4 else 32) * GiB
+    return NodeKind("cpu", device(name), memory, slots, cache=cache, price=price)
+
+
+def published(model: str = "llama-2-7b", cpus: int = 4, gpus: int = 4) -> Cluster:
+    """The paper's cluster: 32-core Xeons with AMX and A100-80GB.
+
+    >>> [kind.name for kind in published().nodes[3:5]]
+    ['cpu', 'gpu']
+    """
+    shape = architecture(model)
+    return Cluster((cpu_node(shape), gpu_node(shape)), (cpus, gpus))
+
+
+def check(kinds: Sequence[NodeKind], models: Sequence[Architecture], level: ServiceLevel) -> None:
+    """SpaceError for a model that fits no node, or a service level below what any node can reach."""
+    for model in dict.fromkeys(models):
+        least = weights(model) + MAX_CONTEXT * model.cache_bytes()
+        fitting = [k for k in kinds if weights(model) + (k.cache or 0) + k.overhead <= k.memory
+                   and least <= k.memory - k.overhead]  # fmt: skip
+        if not fitting:
+            largest = max((k.memory - k.overhead for k in kinds), default=0.0)
+            raise SpaceError(
+                f"model '{model.name}' needs {least / GiB:.1f} GiB for weights and {MAX_CONTEXT} tokens; the "
+                f"largest node has {largest / GiB:.1f} GiB."
+            )
+        floor = min(Pace(k.device, model).decode(1, 1) for k in fitting)
+        if level.tpot < floor:
+            raise SpaceError(
+                f"TPOT of {1e3 * level.tpot:g} ms is below what '{model.name}' can reach on any node: "
+                f"{1e3 * floor:.3g} ms alone."
+            )
+        first = min(Pace(k.device, model).prefill(1) for k in fitting)
+        if level.ceiling < first or level.floor < first:
+            raise SpaceError(
+                f"TTFT of {1e3 * min(level.ceiling, level.floor):g} ms is below what '{model.name}' can reach "
+                f"on any node: {1e3 * first:.3g} ms for a prompt of one token."
+            )
+
+
+def drawn(cluster: Cluster, devices: dict[Device, Device]) -> Cluster:
+    """The same cluster with other devices in place of its own: one draw of the model errors."""
+    kinds = tuple(replace(k, device=devices.get(k.device, k.device)) for k in cluster.kinds)
+    return Cluster(kinds, cluster.counts)
