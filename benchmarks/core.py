@@ -338,14 +338,14 @@ def kills() -> None:
     row(
         "   most unrecorded rows lost to one kill (of 150,000)",
         spent,
-        "one chunk: 65,536 or 2 s",
-        max(lost) <= 65_536,
+        "one batch: 1,024",
+        max(lost) <= 1_024,
     )
 
 
 def recorded_rows(run: Path) -> int:
     """Rows on disk."""
-    return sum(len(np.load(chunk)["failed"]) for chunk in (run / "rows").glob("[0-9]*.npz"))
+    return sum(len(columns["failed"]) for columns in RunFolder(run).read_rows([]))
 
 
 def answer(result: ts.Result) -> tuple[Any, ...]:

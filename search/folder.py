@@ -3,6 +3,7 @@
 runs/<problem>/<time>-<id>/
     run.json         problem, parameters, goal, solver, budget, seed, versions
     rows/000000.npz  scored rows in columns, written every 65,536 rows, 32 MiB or 2 s
+    rows/tail.log    the rows since, appended batch by batch
     sweep.npz        cursor and front of a long enumeration
     result.json      the answer; front.csv, figures
 """
@@ -26,10 +27,12 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from .table import Table
+from .tail import Tail
 
 Array = npt.NDArray[Any]
 FLUSH_ROWS, FLUSH_BYTES, FLUSH_SECONDS = 65_536, 32 << 20, 2.0
 SLOW_ROW = 0.01
+TAIL = "rows/tail.log"
 
 
 class RunFolder:
@@ -102,12 +105,18 @@ class RunFolder:
         return sorted(f"rows/{p.name}" for p in (self.path / "rows").glob("[0-9]*.npz"))
 
     def read_rows(self, damaged: list[str]) -> Iterator[dict[str, Array]]:
-        """Each recorded chunk that can be read; sentences about the others go to `damaged`."""
+        """The rows of each chunk that can be read, then those of the tail; sentences about the others
+        go to `damaged`. Only chunks have the column "seconds", the time the run had taken."""
+        readable = set()
         for name in self.chunks():
             try:
                 yield self.read_arrays(name)
+                readable.add(int(Path(name).stem))
             except DataError as error:
                 damaged.append(str(error))
+        for chunk, columns in Tail(self.path / TAIL).read():
+            if chunk not in readable:
+                yield columns
 
 
 class Recorder:
@@ -117,13 +126,14 @@ class Recorder:
         self, folder: RunFolder, table: Table, written: int = 0, clock: Callable[[], float] = lambda: 0.0
     ) -> None:
         self.folder, self.table, self.written, self.clock = folder, table, written, clock
+        self.tail, self.appended = Tail(folder.path / TAIL), written
         names = folder.chunks()
         self._next = int(Path(names[-1]).stem) + 1 if names else 0
         self._last = time.monotonic()
         self._row_bytes = 0
 
     def step(self, seconds_a_row: float) -> None:
-        """Write if enough rows, bytes or time have gathered, or if rows are dear."""
+        """Append the newest rows; write a chunk if enough rows, bytes or time have gathered, or rows are dear."""
         waiting = len(self.table) - self.written
         if not waiting:
             return
@@ -136,17 +146,26 @@ class Recorder:
             or time.monotonic() - self._last >= FLUSH_SECONDS
         ):
             self.flush()
+        else:
+            try:
+                self.tail.append(self._next, self._columns(max(self.appended, self.written)))
+            except OSError as error:
+                raise unwritable(self.folder.path, error) from None
+            self.appended = len(self.table)
 
     def flush(self) -> None:
-        """Write what has not been written."""
+        """Write what no chunk holds."""
         if len(self.table) > self.written:
-            rows = slice(self.written, len(self.table))
-            arrays = {name: column[rows] for name, column in self.table.columns.items()}
+            arrays = self._columns(self.written)
             arrays["seconds"] = np.array(self.clock())
             self.folder.write_arrays(f"rows/{self._next:06d}.npz", arrays)
             self._next += 1
-            self.written = len(self.table)
+            self.written = self.appended = len(self.table)
+            self.tail.clear()
         self._last = time.monotonic()
+
+    def _columns(self, first: int) -> dict[str, Array]:
+        return {name: column[first : len(self.table)] for name, column in self.table.columns.items()}
 
 
 def pack(arrays: Mapping[str, Array]) -> bytes:

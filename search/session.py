@@ -330,7 +330,7 @@ class Session:
         """Load the recorded rows; they are answered from the record when a solver asks for them."""
         assert self.folder is not None
         damaged: list[str] = []
-        space = self.problem.space
+        space, written = self.problem.space, 0
         for columns in self.folder.read_rows(damaged):
             points = {n[2:]: v for n, v in columns.items() if n.startswith("x.")}
             scores = Scores(
@@ -344,10 +344,13 @@ class Session:
             batch = space.restore(points)
             rows = self.table.append(batch, scores)
             self._known.update(zip(space.hashes(batch).tolist(), rows.tolist(), strict=True))
-            self.seconds_before = max(self.seconds_before, float(columns.get("seconds", 0.0)))
+            if "seconds" in columns:
+                written = len(self.table)
+                self.seconds_before = max(self.seconds_before, float(columns["seconds"]))
         for sentence in damaged:
             self.note(sentence)
-        self.recorder = Recorder(self.folder, self.table, written=len(self.table), clock=lambda: self.seconds)
+        self.recorder = Recorder(self.folder, self.table, written, clock=lambda: self.seconds)
+        self.recorder.flush()
         self._pending = np.ones(len(self.table), bool)
         self._settled, self._waiting, self._replaying = len(self.table), len(self.table) > 0, True
 
