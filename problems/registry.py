@@ -40,6 +40,8 @@ SHIPPED = (
           "keep, compress, offload or recompute each activation of a transformer under a memory limit"),
     Entry("hermes", "tradespace.problems.serving.hermes:Hermes", "serving",
           "order of language-model applications of unknown length, and warm backends in time"),
+    Entry("adacc-module", "tradespace.problems.training.module:AdaccModule", "training",
+          "the same for a real PyTorch module on this machine, measured and carried out"),
     Entry("matmul-tile", "tradespace.problems.tutorial.matmul_tile:MatmulTile", "tutorial",
           "block tile of one matrix product: latency against shared memory"),
     Entry("knapsack", "tradespace.problems.tutorial.knapsack:Knapsack", "tutorial",

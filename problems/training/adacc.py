@@ -30,7 +30,25 @@ from .operators import Operators
 from .step import STATE, Step, training_step
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from matplotlib.figure import Figure
+
+    from .module import AdaccModule
+
+
+def apply(module: Any, plan: Any, *, stochastic: bool = False) -> AbstractContextManager[Any]:
+    """Carry out a plan on a module that `Adacc.from_module` recorded.
+
+        with apply(model, plan):
+            loss = model(x)
+            loss.backward()
+
+    plan: a solution's point. stochastic: round at random. See `execution.executor`.
+    """
+    from .execution import executor
+
+    return executor.apply(module, plan, stochastic=stochastic)
 
 
 class Adacc(Problem):
@@ -150,6 +168,20 @@ class Adacc(Problem):
             "peak": step.moments(stored, workspace).max(axis=1),
             "error": table.error.take(cell).sum(axis=(1, 2)) / self.block_count,
         }
+
+    @staticmethod
+    def from_module(module: Any, example_batch: Any, **parameters: Any) -> AdaccModule:
+        """The problem of planning a real `torch.nn.Module`; see `AdaccModule.from_module`."""
+        from .module import AdaccModule
+
+        return AdaccModule.from_module(module, example_batch, **parameters)
+
+    def apply(self, point: Mapping[str, Any], **options: Any) -> list[dict[str, Any]]:
+        """Refuses: a model of shapes cannot be trained; see `AdaccModule`."""
+        raise SpaceError(
+            f"this plan is for the shapes of {self.shape.name} on {self.device.name}, not for a module that runs here. "
+            "Plan and train one with 'optimize run adacc-module', or a module of your own with Adacc.from_module."
+        )
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
         """Integer counts of the Pareto plans of one block."""

@@ -149,7 +149,7 @@ class AdaccModule(Problem):
 
     def explain_infeasible(self, goal: ResolvedGoal) -> str:
         """The least reachable value of the limit that cannot be met, and what it costs."""
-        from .module_milp import explain
+        from .replanning import explain
 
         return explain(self, goal)
 

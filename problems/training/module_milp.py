@@ -1,16 +1,13 @@
-"""The programme of a real module's plan, why none fits, and plans for many budgets."""
+"""The programme of a real module's plan as a MILP view."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyomo.environ as pyo
 
-from ... import units
-from ...errors import SpaceError
-from ..goal import ResolvedGoal
 from ..views import MilpView
 from .actions import RECOMPUTE, RETAIN
 
@@ -87,55 +84,3 @@ def module_view(problem: AdaccModule) -> MilpView:
     return MilpView(model, metrics, decode, encode, upper=UPPER)
 
 
-def least(problem: AdaccModule, metric: str, limits: Mapping[str, float]) -> dict[str, float] | None:
-    """Metrics of a plan with the least of one metric within upper limits; None where there is none."""
-    from ...solvers.linear import Constraint, compile_model, minimize
-
-    view = problem.milp_view()
-    linear = compile_model(view.model, view.metrics)
-    rows = [Constraint(linear.metrics[name], upper=bound) for name, bound in limits.items()]
-    found = minimize(linear, linear.metrics[metric], rows, gap=1e-3, seconds=10.0)
-    return None if found.x is None else {name: float(row.value(found.x)) for name, row in linear.metrics.items()}
-
-
-def explain(problem: AdaccModule, goal: ResolvedGoal) -> str:
-    """A sentence on the limits that cannot be met; else an empty one."""
-    limits = {limit.metric: limit for limit in goal.limits if limit.sense == "<="}
-    for name, limit in limits.items():
-        best = least(problem, name, {})
-        if best is None or best[name] <= limit.bound * (1 + 1e-9):
-            continue
-        others = {n: other.bound for n, other in limits.items() if n != name}
-        at = {name: best[name] * 1.001}
-        best = least(problem, "step_time", {**others, **at}) or least(problem, "step_time", at) or best
-        base = problem.step.base_seconds
-        shown = units.show(best[name], limit.unit, 4)
-        more = 100 * (best["step_time"] / base - 1)
-        return (
-            f"{limit} leaves no feasible plan for this {problem.step.name}.\n"
-            f"The least reachable {name} is {shown}, at {more:.2g} % more step time."
-        )
-    return ""
-
-
-def frontier(problem: AdaccModule, budgets: Iterable[float], gap: float = 1e-6, seconds: float = 30.0) -> list[Any]:
-    """Results for several memory budgets, in their order, never slower for more memory.
-
-    Solved from the smallest budget up, each from the plan before, which fits it too. None where no plan fits.
-    """
-    from ...search.run import solve
-    from ...solvers.base import Budget
-
-    found: dict[float, Any] = {}
-    before: Any = None
-    for memory in sorted(set(budgets)):
-        try:
-            result = solve(
-                problem.replace(memory=memory), "milp", budget=Budget(seconds=seconds, gap=gap), start=before
-            )
-        except SpaceError:
-            found[memory] = None
-            continue
-        found[memory] = result if result.feasible else None
-        before = result.best if result.feasible else before
-    return [found[memory] for memory in budgets]

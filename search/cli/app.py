@@ -282,6 +282,31 @@ def export(
 
 
 @app.command()
+def apply(
+    run: RunName = "last",
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Steps to run, where it is training.")
+    ] = None,
+    text: Annotated[Path | None, typer.Option("--text", metavar="FILE", help="Text to train on.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of what is random.")] = None,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Carry out a run's answer for real, and print what was measured beside what was predicted."""
+    from .apply_command import apply_run
+
+    apply_run(run, runs, {"steps": steps, "text": text, "seed": seed}, json)
+
+
+@app.command()
+def reproduce(problem: ProblemName, json: Json = False) -> None:
+    """Print a paper's figures beside ours, each with its workload and assumptions."""
+    from .apply_command import reproduce_problem
+
+    reproduce_problem(problem, json)
+
+
+@app.command()
 def devices(
     name: Annotated[str | None, typer.Argument(help="A device, to show each of its numbers.")] = None,
     json: Json = False,

@@ -40,6 +40,9 @@ RECORDINGS: weakref.WeakKeyDictionary[nn.Module, Recording] = weakref.WeakKeyDic
 """Modules that were recorded in this process."""
 
 
+CHANGED = "{} was changed in place after it was saved; the backward pass needs it as it was."
+
+
 class HostMemory:
     """Where tensors of a GPU are moved to: pinned memory, by a stream of its own, not waited for."""
 
@@ -123,6 +126,10 @@ class Program:
         self.parent = {p for recipe in self.recipes.values() for p in recipe.parents}
         self.snapshots = {call.packs for recipe in self.recipes.values() for call in recipe.random}
         self.entries = [pack.source for pack in tape.packs]
+        # nothing is done with these, and nothing is made from them
+        self.plain = [
+            isinstance(e, Outer) or (self.action[e.buffer] == RETAIN and e.buffer not in self.parent) for e in self.entries
+        ]
         self.place = None if OFFLOAD not in self.action.values() else HostMemory(tape.device) if tape.device.type == "cuda" else Files()
         self.name = type(module).__name__
 
@@ -169,10 +176,7 @@ class _Box:
                 self.storage = self._make()
         elif self.alias is not None and self.alias._version != self.version:
             name = self.run.program.tape.buffers[self.buffer]
-            raise SpaceError(
-                f"a tensor of '{name.path}' ({name.producer}) was changed in place after it was saved; the backward "
-                "pass needs it as it was."
-            )
+            raise SpaceError(CHANGED.format(f"a tensor of '{name.path}' ({name.producer})"))
         if own:
             self.code = self.moved = None
         return self.storage
@@ -252,8 +256,9 @@ class _Pass:
         self.count += 1
         if program.snapshots:
             self.snapshot()
-        if isinstance(source, Outer):
-            return tensor
+        if program.plain[self.count - 1]:
+            return tensor, tensor._version
+        assert isinstance(source, Ref)
         box = self.box(source.buffer)
         if box.storage is None and box.code is None and box.moved is None and box.parents is None:
             box.fill(tensor)
@@ -269,6 +274,10 @@ def unpack(packed: Any) -> Tensor:
     if isinstance(packed, Tensor):
         return packed
     box, shape = packed
+    if isinstance(box, Tensor):
+        if box._version != shape:
+            raise SpaceError(CHANGED.format("a tensor or parameter"))
+        return box
     return window(box.get(own=True), shape)
 
 

@@ -1,0 +1,223 @@
+"""Train a small module by a plan and by other policies, side by side: peak bytes, step time, loss."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from .... import units
+from ..actions import INT4, INT8
+from .catalogue import ready, small_module
+from .executor import Program, applied, recording_of
+from .modules import characters, draw_batch
+from .profiling import clock
+from .recording import repeated_blocks
+
+if TYPE_CHECKING:
+    from ..module import AdaccModule
+
+RATE = 3e-3
+LAST = 10
+BUDGETS = (0.75, 0.5, 0.25, 0.1, 0.0)
+SAVED_OPERATORS = ("mm", "addmm", "bmm", "baddbmm", "_scaled_dot_product_flash_attention_for_cpu",
+                   "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention")  # fmt: skip
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the profiler's C++ part prints off the terminal."""
+    with tempfile.TemporaryFile() as sink:
+        before = os.dup(2)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def allocated_peak(run: Callable[[], Any]) -> int:
+    """Most bytes that the allocator has given out at once while a function runs; compiled code too."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return int(torch.cuda.max_memory_allocated() - before)
+    from torch.profiler import ProfilerActivity, profile
+
+    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        run()
+    events = [(e.start_ns(), e.nbytes()) for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
+    sizes = [size for _, size in sorted(events, key=lambda event: event[0])]
+    return int(max(np.cumsum(sizes), default=0))
+
+
+@dataclass(eq=False)
+class Policy:
+    """One way to train: a module of its own, how it is called and inside which context.
+
+    predicted_peak, predicted_seconds: what a plan promised, or None. note: what else to say.
+    """
+
+    name: str
+    module: nn.Module
+    call: Callable[..., Any]
+    context: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    predicted_peak: float | None = None
+    predicted_seconds: float | None = None
+    note: str = ""
+    losses: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    peak: int = 0
+
+    def __post_init__(self) -> None:
+        self.optimizer = torch.optim.AdamW(self.module.parameters(), RATE)
+
+    def gradients(self, batch: Sequence[Tensor]) -> float:
+        """Forward and backward; the loss."""
+        with self.context():
+            value = self.call(*batch)
+            value.backward()
+        return float(value.detach())
+
+    def step(self, batch: Sequence[Tensor], seed: int) -> None:
+        """One step of training, timed without the optimiser."""
+        device = next(self.module.parameters()).device
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(seed)
+        start = clock(device)
+        self.losses.append(self.gradients(batch))
+        self.seconds.append(clock(device) - start)
+        self.optimizer.step()
+
+    def measure(self, batch: Sequence[Tensor]) -> int:
+        """Peak bytes of a step beyond weights and optimiser state."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.gradients(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.peak = allocated_peak(lambda: self.gradients(batch))
+        self.optimizer.zero_grad(set_to_none=True)
+        return self.peak
+
+
+def planned(name: str, problem: AdaccModule, actions: Sequence[str], seed: int, stochastic: bool = False) -> Policy:
+    """Training by a plan of a problem's small module."""
+    module = small_module(problem, seed)
+    recording = ready(problem, module)
+    graph = recording.graph
+    chosen = [a if t.treatment(a) is not None else "retain" for t, a in zip(graph.saved, actions, strict=True)]
+    program = Program(module, recording_of(module), chosen, stochastic)
+    metrics = problem.replace(offload=True).score({"action": chosen}).metrics
+    return Policy(
+        name, module, module, partial(applied, module, program), float(metrics["peak"][0]), float(metrics["step_time"][0])
+    )
+
+
+def checkpointed(name: str, module: nn.Module, selective: bool = False) -> Policy:
+    """Training with PyTorch's checkpointing of each repeated block, whole or selective."""
+
+    def decide(_: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+        keep = str(operator).split(".")[1] in SAVED_OPERATORS
+        return CheckpointPolicy.MUST_SAVE if keep else CheckpointPolicy.PREFER_RECOMPUTE
+
+    extra = {"context_fn": partial(create_selective_checkpoint_contexts, decide)} if selective else {}
+    for block in repeated_blocks(module):
+        inner = module.get_submodule(block)
+        inner.forward = partial(checkpoint, inner.forward, use_reentrant=False, **extra)
+    return Policy(name, module, module)
+
+
+def budgeted(name: str, make: Callable[[], nn.Module], budget: float, batch: Sequence[Tensor]) -> Policy | str:
+    """Training with PyTorch's activation memory budget, without a C++ compiler; or why it does not work here."""
+    import torch._dynamo
+    import torch._functorch.config as config
+
+    torch._dynamo.reset()
+    module = make()
+    try:
+        with config.patch(activation_memory_budget=budget):
+            call = torch.compile(module, backend="aot_eager_decomp_partition")
+            call(*batch).backward()
+    except Exception as error:
+        return f"{name} does not run here: {type(error).__name__}: {str(error).splitlines()[0][:120]}"
+    return Policy(name, module, call, note=f"budget {budget:g}, compiled by aot_eager_decomp_partition")
+
+
+def best_budget(make: Callable[[], nn.Module], batch: Sequence[Tensor], peak: int) -> Policy | str:
+    """PyTorch's largest activation memory budget whose measured peak is within `peak`, else its smallest peak."""
+    found: Policy | str = "not tried"
+    least: Policy | None = None
+    for budget in BUDGETS:
+        found = budgeted("activation_memory_budget", make, budget, batch)
+        if isinstance(found, str):
+            return found
+        if found.measure(batch) <= peak:
+            return found
+        least = found if least is None or found.peak < least.peak else least
+    assert least is not None
+    least.note += "; no budget reaches the plan's peak"
+    return least
+
+
+def train(policies: Sequence[Policy], text: Tensor, batch: int, sequence: int, steps: int, seed: int) -> None:
+    """Train every policy on the same batches, step by step in turn."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    for number in range(steps):
+        pieces = draw_batch(text, batch, sequence, generator)
+        for policy in policies:
+            policy.step(pieces, seed * 1_000_003 + number)
+
+
+def compare(
+    problem: AdaccModule, point: Mapping[str, Any], *, steps: int = 100, text: Path | None = None, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Rows for `optimize apply`: the plan, no policy, PyTorch's own policies, one codec everywhere."""
+    letters = characters(text)
+    generator = torch.Generator().manual_seed(seed)
+    batch = draw_batch(letters, problem.batch, problem.sequence, generator)
+    graph = problem.step
+
+    def fresh() -> nn.Module:
+        return small_module(problem, seed)
+
+    plan = planned("this plan", problem, [str(a) for a in point["action"]], seed)
+    none = fresh()
+    policies = [plan, Policy("no policy", none, none), checkpointed("full checkpointing", fresh())]
+    policies.append(checkpointed("selective checkpointing", fresh(), selective=True))
+    for policy in policies:
+        policy.measure(batch)
+    said = best_budget(fresh, batch, plan.peak)
+    if isinstance(said, Policy):
+        policies.append(said)
+    policies += [planned(f"{label} everywhere", problem, [label] * len(graph.saved), seed) for label in (INT8, INT4)]
+    for policy in policies[4:]:
+        policy.measure(batch)
+    for policy in policies:  # measuring has drawn no step; the same weights for all
+        policy.optimizer.zero_grad(set_to_none=True)
+    train(policies, letters, problem.batch, problem.sequence, steps, seed)
+    rows = [
+        {
+            "policy": p.name,
+            "predicted MiB": None if p.predicted_peak is None else p.predicted_peak / units.MiB,
+            "measured MiB": (p.peak + graph.static) / units.MiB,
+            "predicted ms": None if p.predicted_seconds is None else 1e3 * p.predicted_seconds,
+            "measured ms": 1e3 * min(p.seconds),
+            "loss": float(np.mean(p.losses[-LAST:])),
+            "note": p.note,
+        }
+        for p in policies
+    ]
+    if isinstance(said, str):
+        rows.append({"policy": "activation_memory_budget", "note": said})
+    return rows

@@ -1,0 +1,164 @@
+"""Plans of a real module without a driver: the fastest within limits, the least of a metric, many budgets.
+
+The programme of `module_milp` as matrices for HiGHS, for use inside a training run and in sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ... import units
+from ..goal import ResolvedGoal
+from .actions import RECOMPUTE, RETAIN
+from .graph import Graph
+from .liveness import Liveness
+
+if TYPE_CHECKING:
+    from .module import AdaccModule
+
+Array = npt.NDArray[Any]
+METRICS = ("step_time", "peak", "error")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A plan and its metrics. gap: to the bound of what was minimised, relative."""
+
+    actions: tuple[str, ...]
+    step_time: float
+    peak: float
+    error: float
+    gap: float = 0.0
+
+
+def score(live: Liveness, actions: Sequence[str], gap: float = 0.0) -> Answer:
+    """The metrics of a plan."""
+    graph = live.graph
+    choice = graph.choice(live.labels, list(actions))
+    each = np.arange(len(choice))
+    return Answer(
+        tuple(live.labels[j] for j in choice),
+        graph.base_seconds + float(live.costs("seconds")[each, choice].sum()),
+        float(live.live(choice[None]).max()),
+        float(live.costs("error")[each, choice].sum()) / graph.blocks,
+        gap,
+    )
+
+
+def least(
+    live: Liveness, metric: str, limits: Mapping[str, float], *, gap: float = 1e-4, seconds: float = 10.0
+) -> Answer | None:
+    """The plan with the least of a metric within upper limits on others; None where there is none."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
+    graph, count = live.graph, len(live.labels)
+    retain, drop = live.labels.index(RETAIN), live.labels.index(RECOMPUTE)
+    tensors, early = len(graph.saved), len(live.early)
+    taken = tensors * count
+    width = taken + early + 1
+    size = float(live.live(np.full((1, tensors), retain)).max())
+    rows: list[dict[int, float]] = []
+    highs: list[float] = []
+
+    def add(row: dict[int, float], high: float) -> None:
+        rows.append(row)
+        highs.append(high)
+
+    number = {pair: k for k, pair in enumerate(live.early)}
+    for k, (i, u) in enumerate(live.early):
+        own = taken + k
+        if k and live.early[k - 1][0] == i:
+            add({own - 1: 1.0, own: -1.0}, 0.0)
+        for c in live.children[i]:
+            child, kept = c * count + drop, i * count + retain
+            if graph.saved[c].unpacked == u:
+                add({child: 1.0, kept: -1.0, own: -1.0}, 0.0)
+            elif (c, u) in number and u < graph.saved[c].unpacked:
+                add({child: 1.0, taken + number[c, u]: 1.0, kept: -1.0, own: -1.0}, 1.0)
+    full = np.concatenate([live.chosen, live.asked], axis=0).T / size
+    for e, moment in enumerate(full):
+        row = {int(k): float(moment[k]) for k in np.flatnonzero(moment)}
+        add({**row, width - 1: -1.0}, -float(live.always[e]) / size)
+    unit = graph.base_seconds or 1.0
+    cost = {
+        "step_time": np.concatenate([(live.costs("seconds") / unit).ravel(), np.zeros(early + 1)]),
+        "peak": np.eye(1, width, width - 1)[0],
+        "error": np.concatenate([(live.costs("error") / graph.blocks).ravel(), np.zeros(early + 1)]),
+    }
+    scale, constant = {"step_time": unit, "peak": size, "error": 1.0}, {"step_time": 1.0, "peak": 0.0, "error": 0.0}
+    for name, bound in limits.items():
+        add({int(k): float(cost[name][k]) for k in np.flatnonzero(cost[name])}, bound / scale[name] - constant[name])
+    lines = [(r, k, v) for r, row in enumerate(rows) for k, v in row.items()]
+    r, k, v = (np.array(column) for column in zip(*lines, strict=True))
+    inequality = LinearConstraint(csr_array((v, (r, k)), shape=(len(rows), width)), -np.inf, np.array(highs))
+    each = np.arange(taken)
+    one = csr_array((np.ones(taken), (each // count, each)), shape=(tensors, width))
+    top = np.concatenate([live.available.ravel().astype(float), np.ones(early), [np.inf]])
+    found = milp(
+        cost[metric] + 1e-7 * (cost["step_time"] + cost["peak"]),
+        constraints=[inequality, LinearConstraint(one, 1.0, 1.0)],
+        integrality=np.concatenate([np.ones(taken), np.zeros(early + 1)]),
+        bounds=Bounds(0.0, top),
+        options={"mip_rel_gap": gap, "time_limit": seconds},
+    )
+    if found.x is None:
+        return None
+    choice = found.x[:taken].reshape(tensors, count).argmax(axis=1)
+    answer = score(live, [live.labels[j] for j in choice])
+    value = getattr(answer, metric)
+    bound = scale[metric] * (float(found.mip_dual_bound) + constant[metric])
+    return score(live, answer.actions, max(0.0, (value - bound) / value) if value else 0.0)
+
+
+def frontier(
+    graph: Graph, labels: tuple[str, ...], budgets: Sequence[float], error_budget: float, *,
+    gap: float = 1e-4, seconds: float = 10.0,
+) -> list[Answer | None]:  # fmt: skip
+    """The fastest plan within each memory budget, in the budgets' order; never slower for more memory.
+
+    Solved from the smallest up; the plan before fits too, and stays where nothing faster is found.
+    """
+    live = Liveness(graph, labels)
+    found: dict[float, Answer | None] = {}
+    before: Answer | None = None
+    for memory in sorted(set(budgets)):
+        limits = {"peak": memory, "error": error_budget}
+        answer = least(live, "step_time", limits, gap=gap, seconds=seconds)
+        if answer is None or (before is not None and before.step_time <= answer.step_time):
+            answer = before
+        found[memory] = before = answer
+    return [found[memory] for memory in budgets]
+
+
+def explain(problem: AdaccModule, goal: ResolvedGoal) -> str:
+    """A sentence on the limits that cannot be met; else an empty one."""
+    limits = {limit.metric: limit for limit in goal.limits if limit.sense == "<="}
+    live = problem.liveness
+    for name, limit in limits.items():
+        best = least(live, name, {})
+        if best is None or getattr(best, name) <= limit.bound * (1 + 1e-9):
+            continue
+        others = {n: other.bound for n, other in limits.items() if n != name}
+        at = {name: getattr(best, name) * 1.001}
+        best = least(live, "step_time", {**others, **at}) or least(live, "step_time", at) or best
+        more = 100 * (best.step_time / problem.step.base_seconds - 1)
+        shown = units.show(getattr(best, name), limit.unit, 4)
+        return (
+            f"{limit} leaves no feasible plan for this {problem.step.name}.\n"
+            f"The least reachable {name} is {shown}, at {more:.2g} % more step time."
+        )
+    together = least(live, "peak", {n: lim.bound for n, lim in limits.items() if n != "peak"})
+    if together is None or "peak" not in limits or together.peak <= limits["peak"].bound:
+        return ""
+    shown = units.show(together.peak, "B", 4)
+    more = 100 * (together.step_time / problem.step.base_seconds - 1)
+    return (
+        f"{limits['peak']} leaves no feasible plan for this {problem.step.name} within the other limits.\n"
+        f"With them the least reachable peak is {shown}, at {more:.2g} % more step time."
+    )
