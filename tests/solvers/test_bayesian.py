@@ -22,7 +22,6 @@ from tradespace.solvers import bayesian
 from tradespace.solvers.bayesian import CMAES, GP, TPE, OptunaSampler, cell_name
 from tradespace.solvers.portfolio import make
 
-
 NAMED_LIMITS = hasattr(optuna.trial.Trial, "set_constraint")
 with_named_limits = pytest.mark.skipif(not NAMED_LIMITS, reason="Optuna 4 has no named constraints")
 
