@@ -133,7 +133,7 @@ class Recorder:
         self._row_bytes = 0
 
     def step(self, seconds_a_row: float) -> None:
-        """Append the newest rows; write a chunk if enough rows, bytes or time have gathered, or rows are dear."""
+        """Append the newest rows; write a chunk once enough rows, bytes or time have gathered."""
         waiting = len(self.table) - self.written
         if not waiting:
             return

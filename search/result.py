@@ -84,23 +84,24 @@ class Result:
             for i in rows
         ]
 
-    def pick(self, choice: str) -> Result:
-        """The result with another member of the front as `best`: a row number, or a metric's name
-        (the member that is best in it).
+    def member(self, choice: str) -> int:
+        """Row of the front: a row number, or a metric's name (the member that is best in it).
 
         Raises DataError where there is no such member.
         """
         directions = {o["metric"]: o["direction"] for o in self.goal["objectives"]}
         if choice.isdigit() and int(choice) < self.front_size:
-            row = int(choice)
-        elif choice in directions and self.front_size:
+            return int(choice)
+        if choice in directions and self.front_size:
             values = self.front_columns[choice]
-            row = int(np.argmin(values) if directions[choice] == "min" else np.argmax(values))
-        else:
-            have = f"a row of 0..{self.front_size - 1}" if self.front_size else "nothing: the front is empty"
-            raise DataError(f"--pick takes an objective ({', '.join(directions)}) or {have}; got '{choice}'.")
-        member = self.front_rows()[row]
-        return replace(self, best=member["point"], metrics=member["metrics"], replications={})
+            return int(np.argmin(values) if directions[choice] == "min" else np.argmax(values))
+        have = f"a row of 0..{self.front_size - 1}" if self.front_size else "nothing: the front is empty"
+        raise DataError(f"--pick takes an objective ({', '.join(directions)}) or {have}; got '{choice}'.")
+
+    def pick(self, choice: str) -> Result:
+        """The result with another member of the front as `best` (see `member`); its errors are not kept."""
+        member = self.front_rows()[self.member(choice)]
+        return replace(self, best=member["point"], metrics=member["metrics"], sigma={}, replications={})
 
     def record(self) -> dict[str, Any]:
         """The result as one object of plain data (`optimize run --json`)."""

@@ -187,7 +187,7 @@ def stop_reason(certificate: Certificate, session: Session) -> str:
     left = session.seconds_left
     if left is not None and left <= 0:
         return f"{session.budget.seconds:g} s spent"
-    return certificate.statement if certificate.kind == "proven" else "the solver finished"
+    return certificate.statement if session.cursor_end else "the solver finished"
 
 
 def finish(
@@ -241,7 +241,8 @@ def finish(
         session.evaluated_here,
     )
     if pick is not None:
-        result = result.pick(pick)
+        _, scores = session.rows(archive.ids[[result.member(pick)]])
+        result = replace(result.pick(pick), sigma={n: float(v[0]) for n, v in scores.sigma.items()})
     if problem.stochastic and result.best is not None and reason != "answered from recorded rows":
         result = replace(result, replications=replicate(problem, result.best))
     if folder is not None and reason != "answered from recorded rows":

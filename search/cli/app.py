@@ -64,7 +64,7 @@ Seconds = Annotated[
     typer.Option(
         "--seconds",
         metavar="S",
-        help=f"Wall time at most [default: {DEFAULT_SECONDS:.0f}, unless --evals is given].",
+        help=f"Wall time, over all sittings [default: {DEFAULT_SECONDS:.0f}, unless --evals is given].",
     ),
 ]
 Gap = Annotated[

@@ -53,7 +53,7 @@ def _next(result: Result) -> str:
     steps = [f"optimize export {run} --out front.csv"]
     if result.certificate.kind != "proven":
         steps.insert(0, f"optimize resume {run} --seconds 300")
-    steps.append(f"optimize regoal {run} --limit ...")
+    steps += [f"optimize regoal {run} --limit ...", "optimize dashboard"]
     return " · ".join(steps)
 
 
@@ -83,13 +83,20 @@ def _metrics(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
             spare = limit.sign * (limit.bound - value)
             word = "slack" if spare >= 0 else "[red]over by[/]"
             slack = f"{word} {units.show(abs(spare), limit.unit, 3)}"
-        cells.append(
-            (name.replace("_", " "), shown, wanted.get(name, ""), bound, slack, _against_start(result, name))
-        )
-    heads = ["metric", "value", "", "limit", ""] + (["than your start"] if result.start else [])
+        cell = [name.replace("_", " "), shown, wanted.get(name, ""), bound, slack]
+        if result.start:
+            cell.append(_against_start(result, name))
+        if result.replications:
+            mean, half, seeds = result.replications[name]
+            width = units.show(half, metric.unit, 2)
+            cell.append(f"{units.show(mean, metric.unit)} ± {width} ({seeds} seeds)")
+        cells.append(cell)
+    heads = ["metric", "value", "", "limit", ""]
+    heads += ["than your start"] if result.start else []
+    heads += ["on fresh seeds, 95 %"] if result.replications else []
     made = table("", *heads, right=("value",))
     for cell in cells:
-        made.add_row(*cell[: len(heads)])
+        made.add_row(*cell)
     return made
 
 
