@@ -34,6 +34,7 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial.md")
 BLOCK = re.compile(r"^(?:<!-- file: (\S+) -->\n)?```(console|python)\n(.*?)^```$", re.M | re.S)
 TOLERANCE = 0.02
 VOLATILE = (
+    (re.compile(r"^(solver [^;]*);.*"), r"\1)"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d{6}-[0-9a-f]{4}"), "RUN"),
     (re.compile(r"(export|regoal|resume|resumes|of run) [0-9a-f]{4}\b"), r"\1 ID"),
     (re.compile(r"(?:[\d,]+ rows )?in \d[\d.]* s\b"), "in T"),
