@@ -95,13 +95,13 @@ NONE = Backends(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """finish (n,) times; idle (places,) seconds of warm instances unused; waited: seconds that stages
-    elsewhere waited for warm-up, all together."""
+    """finish (n,) times; idle (places,) seconds of warm instances unused; waited (places,) seconds that
+    stages waited for warm-up; place 0 is the servers."""
 
     jobs: Jobs
     finish: Array
     idle: Array
-    waited: float
+    waited: Array
     busy: float
     events: int
     switches: int
@@ -139,8 +139,8 @@ def run(
     elif policy.ranks is not None:
         ranks = np.array(policy.ranks, float)
     places = len(backends.slots) + 1
-    finish, idle = np.full(n, np.nan), np.zeros(places)
-    counts, spent = np.zeros(4, np.int64), np.zeros(2)
+    finish, idle, waited = np.full(n, np.nan), np.zeros(places), np.zeros(places)
+    counts, spent = np.zeros(4, np.int64), np.zeros(1)
     intervals = np.zeros((max(record, 1), 4))
     trigger = np.full(rows, np.inf) if backends.trigger is None else np.array(backends.trigger, float)
     target = np.zeros(rows, np.int64) if backends.target is None else np.array(backends.target, np.int64)
@@ -149,10 +149,10 @@ def run(
         jobs.row.astype(np.int64), jobs.kind.astype(np.int64), KINDS[policy.kind], policy.flat, table, ages,
         ranks, servers, np.append(0, backends.slots).astype(np.int64), np.append(0.0, backends.warm_up),
         np.append(0, backends.kept).astype(np.int64), trigger, target, refresh, switch, record,
-        finish, idle, spent, counts, intervals,
+        finish, idle, waited, spent, counts, intervals,
     )  # fmt: skip
     return Outcome(
-        jobs, finish, idle, float(spent[1]), float(spent[0]), int(counts[EVENTS]), int(counts[SWITCHES]),
+        jobs, finish, idle, waited, float(spent[0]), int(counts[EVENTS]), int(counts[SWITCHES]),
         int(counts[COLD]), int(counts[WARMED]), intervals[: min(int(kept), record)],
     )  # fmt: skip
 
@@ -175,8 +175,8 @@ def next_worse(table: Array) -> Array:
 def _run(
     arrival: Any, stage_start: Any, place: Any, work: Any, row: Any, kind_of: Any, kind: Any, flat: Any,
     table: Any, ages: Any, ranks: Any, servers: Any, slots: Any, warm_up: Any, kept: Any, trigger: Any,
-    target: Any, refresh: Any, switch: Any, record: Any, finish: Any, idle: Any, spent: Any, counts: Any,
-    intervals: Any,
+    target: Any, refresh: Any, switch: Any, record: Any, finish: Any, idle: Any, waited: Any, spent: Any,
+    counts: Any, intervals: Any,
 ) -> int:  # fmt: skip
     n, levels, places = len(arrival), len(ages), len(slots)
     worse = next_worse(table)
@@ -356,7 +356,7 @@ def _run(
                 if delay > 0:
                     counts[COLD] += 1
             warm_at[j] = np.inf
-            spent[1] += delay
+            waited[b] += delay
             away = heap_push(e_key, e_seq, e_job, away, now + delay + work[s], j, j)
         # --- who runs
         while waiting > 0:

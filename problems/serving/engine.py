@@ -191,9 +191,9 @@ def _worst(ranks: Array, app_of: Array, sequence: Array, r_call: Array, running:
 def _simulate(
     c: Any, size: Any, max_running: Any, budget: Any, swap: Any, start_up: Any, table: Any, kind: Any,
     refresh: Any, ranks: Any, rank_table: Any, ages: Any, rows: Any, worth: Any, arrival: Any,
-    stage_start: Any, backend: Any, language: Any, seconds: Any, work: Any, slots: Any, call_start: Any, input: Any,
-    output: Any, prefix_start: Any, prefix: Any, horizon: Any, finish: Any, released: Any, first_token: Any,
-    last_token: Any, counts: Any,
+    stage_start: Any, backend: Any, language: Any, seconds: Any, work: Any, slots: Any, call_start: Any,
+    input: Any, output: Any, prefix_start: Any, prefix: Any, horizon: Any, finish: Any, released: Any,
+    first_token: Any, last_token: Any, counts: Any,
 ) -> tuple[float, float]:  # fmt: skip
     n, calls, places = len(arrival), len(input), len(slots)
     free = table.shape[1] - 1

@@ -240,7 +240,7 @@ class Hermes(Problem):
             "p99_completion": float(np.quantile(completion, 0.99)),
             "deadlines_met": float(met.mean()) if due.any() else 1.0,
             "idle": float(outcome.idle.sum() / len(self.jobs)),
-            "cold_wait": outcome.waited / len(self.jobs),
+            "cold_wait": float(outcome.waited.sum() / len(self.jobs)),
         }
 
     def policy_of(self, table: Any, buckets: int | None = None) -> Policy:

@@ -56,11 +56,6 @@ class PDGraph:
 
     def __post_init__(self) -> None:
         for unit in self.units.values():
-            if unit.backend not in BACKENDS:
-                raise DataError(
-                    f"unit '{unit.name}' of '{self.name}' has the unknown backend '{unit.backend}'; "
-                    f"{nearest(unit.backend, BACKENDS)}"
-                )
             for name in unit.following:
                 if name != END and name not in self.units:
                     raise DataError(
@@ -154,6 +149,11 @@ def _graph(name: str, record: Mapping[str, Mapping[str, Any]]) -> PDGraph:
         for unit, values in record.items():
             if values["type"] in (START, END):
                 continue
+            if values["type"] not in BACKENDS:
+                raise DataError(
+                    f"unit '{unit}' of '{name}' has the unknown backend '{values['type']}'; "
+                    f"{nearest(values['type'], BACKENDS)}"
+                )
             following = tuple(values["next"])
             if values["type"] == LANGUAGE:
                 fields = zip(values["parallelism"], values["input_len"], values["output_len"], strict=False)

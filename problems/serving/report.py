@@ -68,8 +68,8 @@ def trade_off(problem: Hermes, place: str) -> list[dict[str, float]]:
     policy = problem.policy_of(problem.point()["ranks"])
 
     def row(label: float, outcome: Outcome) -> dict[str, float]:
-        saved = cold.waited - outcome.waited
-        return {"threshold": label, "saved": saved / stages, "idle": outcome.idle[b + 1] / stages}
+        saved = float(cold.waited[b + 1] - outcome.waited[b + 1]) / stages
+        return {"threshold": label, "saved": saved, "idle": float(outcome.idle[b + 1]) / stages}
 
     def at(k: float) -> list[float]:
         return [k if i == b else NEVER for i in range(len(problem.places))]
