@@ -208,7 +208,7 @@ def test_every_run_says_what_to_type_next_and_it_works(cli: Cli) -> None:
     shown = cli("run", "knapsack", "--solver", "random", "--evals", 20).out
     line = next(v for v in shown.splitlines() if v.startswith("next"))
     steps = [step.split()[1:] for step in line.removeprefix("next").split(" · ")]
-    assert [step[0] for step in steps] == ["resume", "export", "regoal"]
+    assert [step[0] for step in steps][:3] == ["resume", "export", "regoal"]
     assert cli(*steps[1]).code == 0
     assert cli(*steps[2][:-1], "weight<=600").code == 0
 
