@@ -16,7 +16,9 @@ from typing import Any
 import highspy
 import numpy as np
 import numpy.typing as npt
+import pyomo.environ as pyo
 import scipy.sparse as sp
+from pyomo.repn import generate_standard_repn
 
 from ..errors import GoalError
 
@@ -100,9 +102,6 @@ def compile_model(model: Any, metrics: Mapping[str, Any]) -> LinearModel:
 
     Raises GoalError where an expression is not linear, or a constraint of another kind stands in it.
     """
-    import pyomo.environ as pyo
-    from pyomo.repn import generate_standard_repn
-
     index: dict[int, int] = {}
     variables: list[Any] = []
 

@@ -34,7 +34,7 @@ SOLVERS = {
 }
 EVOLVED = 1_000
 ENUMERABLE = {"fast": 10_000_000, "slow": 10_000}
-VIEW_SOLVERS = ("gittins", "packing", "milp", "nested")
+VIEWS = {"gittins": "jobs_view", "packing": "packing_view", "milp": "milp_view"}
 
 
 def make(name: str) -> Solver:
@@ -65,7 +65,7 @@ def choose(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver
     if refused is None:
         return exhaustive, f"all {problem.space.size:,} points can be scored"
     refusals.append(("exhaustive", refused.replace("the budget of", "the limit of")))
-    for name in VIEW_SOLVERS:
+    for name in structured(problem):
         solver = make(name)
         refused = solver.accepts(problem, goal, budget)
         if refused is None:
@@ -84,6 +84,13 @@ def choose(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver
             return solver, reasons(refusals)
         refusals.append((name, refused))
     raise SolverUnavailable(f"no solver takes this problem and goal: {reasons(refusals)}.")
+
+
+def structured(problem: Problem) -> list[str]:
+    """Solvers whose view the problem defines; `nested` where it may have two levels."""
+    cls = type(problem)
+    found = [name for name, view in VIEWS.items() if getattr(cls, view) is not getattr(Problem, view)]
+    return [*found, "nested"] if found or getattr(problem, "slow", ()) else []
 
 
 def sampling_order(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[str, ...]:

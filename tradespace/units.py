@@ -69,7 +69,7 @@ def parse(text: str, unit: str) -> float:
     if suffix not in table:
         bare = unit in {"", "1"}
         expected = f"'{text}' must be a bare number" if bare else f"the unit of '{text}' must fit '{unit}'"
-        raise GoalError(f"{expected}, got '{match[2]}'; {nearest(suffix, [s for s in table if s])}.")
+        raise GoalError(f"{expected}, got '{match[2]}'; {nearest(suffix, [s for s in table if s])}")
     return float(match[1].replace("_", "")) * table[suffix]
 
 

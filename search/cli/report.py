@@ -49,7 +49,7 @@ def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
 def _next(result: Result) -> str:
     run = Path(str(result.run_dir)).name.rpartition("-")[2]
     if not result.feasible:
-        return f"optimize run {result.problem} ... --limit ... · optimize regoal {run} --limit ..."
+        return f"optimize regoal {run} --limit ..."
     steps = [f"optimize export {run} --out front.csv"]
     if result.certificate.kind != "proven":
         steps.insert(0, f"optimize resume {run} --seconds 300")
@@ -143,10 +143,13 @@ def _print_point(result: Result, problem: Problem) -> None:
             out.print(
                 rows(table("plan", *heads), [tuple(_cell(row.get(h, "")) for h in heads) for row in listed])
             )
-    cells = []
-    for name, value in (result.best or {}).items():
-        cells.append((name, describe_value(value, problem.space.domains[name].kind)))
-    out.print(rows(table("answer", "variable", "value"), cells))
+    cells = [
+        (name, describe_value(value, problem.space.domains[name].kind))
+        for name, value in (result.best or {}).items()
+        if not (callable(summary) and isinstance(value, list))
+    ]
+    if cells:
+        out.print(rows(table("answer", "variable", "value"), cells))
 
 
 def _cell(value: Any) -> str:
@@ -181,4 +184,6 @@ def _print_infeasible(result: Result, problem: Problem, goal: ResolvedGoal) -> N
     else:
         least = f"; the least violating of {result.evaluations:,} rows is shown" if result.best else ""
         limits = ", ".join(f"'{v}'" for v in goal.limits)
-        fail(f"no feasible point was found under {limits}{least}. Give more --evals, or relax a limit.")
+        recorded = result.solver == "recorded rows" or result.stop_reason.startswith("answered")
+        more = "Relax a limit" if recorded else "Give more --evals, or relax a limit"
+        fail(f"no feasible point was found under {limits}{least}. {more}.")
