@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 SMOOTHING = 0.6
 REDUCED = 1e-7
 ROUNDS, DIVE_ROUNDS = 5_000, 25
-DISJOINT = 8
+DISJOINT, DISJOINT_CELLS = 8, 24_000_000
 SURE = 0.75
 MASTER_SECONDS = 8.0
 MOST_NODES = 100 * NODES
@@ -156,7 +156,7 @@ class ColumnGeneration:
         for t, pricer in enumerate(self.pricers):
             left = copies.copy()
             price = self.costs[t] - kind_duals[t] + REDUCED
-            for turn in range(DISJOINT):
+            for turn in range(max(1, min(DISJOINT, DISJOINT_CELLS // pricer.cells))):
                 pattern = pricer.best(duals, left, self.nodes)
                 if turn == 0:
                     profits[t] = pattern.upper
@@ -186,6 +186,7 @@ class ColumnGeneration:
             duals = np.maximum(duals, 0.0)
             missing = float(weights[: self.slacks].sum())
             smooth = duals if center is None or turn < 2 else SMOOTHING * center + (1 - SMOOTHING) * duals
+            self.nodes = NODES
             while True:
                 profits, added, open_end = self._price(smooth, kind_duals, copies, root)
                 bound = self.lower(smooth, profits, copies, least, most)

@@ -57,6 +57,7 @@ class Pricer:
         self._share = (self.demands / np.maximum(self.capacity, 1)).sum(axis=1) + 1e-9
         states = int(np.prod(self.extent))
         size = (len(self.members) + 1) * states
+        self.cells = size
         shared = workspace if workspace is not None and len(workspace) >= size else np.zeros(size)
         self._table = shared[:size].reshape(len(self.members) + 1, states)
         self._scratch = np.zeros((2, states))

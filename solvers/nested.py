@@ -155,7 +155,7 @@ def inner_solver(fixed: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[st
     """The solver of the inner level, or None and why each refused."""
     from .portfolio import make
 
-    refusals = []
+    refusals: list[str] = []
     for name in INNER:
         solver = make(name)
         rows = min(INNER_ROWS, budget.evaluations or INNER_ROWS)
