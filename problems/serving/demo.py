@@ -10,12 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .pdgraph import Recorder, Run, prospects
-from .scheduler import HermesScheduler
+from .scheduler import HermesScheduler, Order
 from .trace import LANGUAGE
 
 SHARES = {"chat": 0.6, "agent": 0.25, "report": 0.15}
@@ -31,12 +32,12 @@ def tiny_gpt(width: int = 128, layers: int = 2, vocabulary: int = 256) -> Callab
     stack = torch.nn.TransformerEncoder(layer, layers, enable_nested_tensor=False).eval()
     embedding, head = torch.nn.Embedding(vocabulary, width), torch.nn.Linear(width, vocabulary)
 
-    @torch.no_grad()
     def generate(tokens: int) -> int:
         text = torch.zeros(1, 1, dtype=torch.long)
-        for _ in range(tokens):
-            hidden = stack(embedding(text[:, -32:]))
-            text = torch.cat([text, head(hidden[:, -1:]).argmax(-1)], dim=1)
+        with torch.no_grad():
+            for _ in range(tokens):
+                hidden = stack(embedding(text[:, -32:]))
+                text = torch.cat([text, head(hidden[:, -1:]).argmax(-1)], dim=1)
         return int(text[0, -1])
 
     return generate
@@ -67,18 +68,17 @@ async def _serve(
 ) -> None:
     loop = asyncio.get_running_loop()
 
+    async def away(size: int) -> int:
+        return await loop.run_in_executor(pool, tool, size)
+
     async def one(delay: float, kind: str, steps: list[tuple[str, str, int]]) -> None:
         await asyncio.sleep(delay)
         app = scheduler.application(kind)
         for unit, backend, size in steps:
             if backend == LANGUAGE:
-                await scheduler.submit(app, unit, lambda size=size: generate(size))  # type: ignore[misc]
+                await scheduler.submit(app, unit, partial(generate, size))
             else:
-
-                async def away(size: int = size) -> int:
-                    return await loop.run_in_executor(pool, tool, size)
-
-                await scheduler.submit(app, unit, away, backend=backend)
+                await scheduler.submit(app, unit, partial(away, size), backend=backend)
         scheduler.finish(app)
 
     await asyncio.gather(*(one(*item) for item in work))
@@ -111,19 +111,20 @@ def demonstrate(applications: int = 40, load: float = 0.85, seed: int = 0) -> li
         )
         delays = np.cumsum(rng.exponential(float(demand) / load, applications))
         rows: list[dict[str, Any]] = []
-        for order in ("fcfs", "gittins"):
-            scheduler = HermesScheduler(known, backends=backends, order=order)  # type: ignore[arg-type]
+        orders: tuple[Order, ...] = ("fcfs", "gittins")
+        for order in orders:
+            scheduler = HermesScheduler(known, backends=backends, order=order)
             begun = time.perf_counter()
             work = [(float(d), k, p) for d, k, p in zip(delays, kinds, plans, strict=True)]
             asyncio.run(_serve(scheduler, work, generate, pool))
-            times = {k: [a.completion for a in scheduler.finished if a.kind == k] for k in SHARES}
-            every = np.array([a.completion for a in scheduler.finished])
+            every = np.array([a.completion for a in scheduler.finished], float)
+            own = {k: np.array([a.kind == k for a in scheduler.finished]) for k in SHARES}
             rows.append(
                 {
                     "order": order,
                     "mean s": scheduler.mean_completion,
                     "P95 s": float(np.quantile(every, 0.95)),
-                    **{f"{k} s": float(np.mean(v)) for k, v in times.items() if v},  # type: ignore[arg-type]
+                    **{f"{k} s": float(every[mine].mean()) for k, mine in own.items() if mine.any()},
                     "wall s": time.perf_counter() - begun,
                 }
             )

@@ -8,6 +8,7 @@ rest. Demand graphs are made ones unless a file of recorded graphs is given.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,14 @@ def orders(problem: Hermes, trace: Trace) -> dict[str, Order]:
     """The compared orders for the engine."""
     table = gittins_table(problem.prospects.samples, problem.ages)
     means = mean_table(problem.scene.class_samples, np.zeros(1))[:, 0]
-    worth = {"per_input": problem.per_input, "per_output": problem.per_output}
+    priced = replace(Order(), per_input=problem.per_input, per_output=problem.per_output)
     return {
         "vllm": Order("fixed"),
         "parrot": Order("fixed", ranks=trace.arrival),
         "vtc": Order("fair"),
         "sjf-mean": Order("fixed", ranks=means[trace.kind]),
-        "hermes": Order("table", table=table, ages=problem.ages, rows=problem.jobs.row, **worth),
-        "oracle": Order("oracle", **worth),
+        "hermes": replace(priced, kind="table", table=table, ages=problem.ages, rows=problem.jobs.row),
+        "oracle": replace(priced, kind="oracle"),
     }
 
 

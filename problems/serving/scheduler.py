@@ -18,7 +18,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 
@@ -120,10 +120,8 @@ class HermesScheduler:
         timer = self._announce(app, unit, row)
         begun = self.clock()
         try:
-            if inspect.iscoroutinefunction(call):
-                return await call()
-            made = await asyncio.to_thread(call)
-            return await made if inspect.isawaitable(made) else made
+            made = call() if inspect.iscoroutinefunction(call) else await asyncio.to_thread(call)
+            return cast(T, await made if inspect.isawaitable(made) else made)
         finally:
             if timer is not None:
                 timer.cancel()

@@ -112,7 +112,7 @@ def test_gittins_equals_dynamic_programming_on_tiny_instances(specs: list[tuple[
         left = values > ages[i]
         ends = masses[left & (values == ages[i] + 1)].sum() / masses[left].sum()
         waiting = sum(a >= 0 for a in ages)
-        done, older = (ages[:i] + (a,) + ages[i + 1 :] for a in (-1, ages[i] + 1))
+        done, older = ((*ages[:i], a, *ages[i + 1 :]) for a in (-1, ages[i] + 1))
         return float(waiting + ends * then(done) + (1 - ends) * (then(older) if ends < 1 else 0.0))
 
     levels = np.arange(6.0)
