@@ -26,7 +26,7 @@ class Treatment:
 
     codec: which, where it is coded. stored: bytes from forward to backward. seconds: in the step.
     error: relative gradient error. making, reading: bytes beside input and result while it is encoded,
-    and while it is decoded or computed again.
+    and while it is decoded or computed again. kept: bytes that a codec keeps from step to step.
     """
 
     label: str
@@ -36,6 +36,7 @@ class Treatment:
     error: float
     making: int
     reading: int
+    kept: int = 0
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ class Liveness:
     def _moments(self) -> tuple[Array, Array, Array]:
         graph, saved = self.graph, self.graph.saved
         events = len(graph.other)
-        always = graph.static + graph.other.astype(float)
+        kept = sum(max(k.kept for k in t.treatments) for t in saved)
+        always = graph.static + kept + graph.other.astype(float)
         stored, making, reading = (self.costs(name) for name in ("stored", "making", "reading"))
         chosen = np.zeros((len(saved), len(self.labels), events))
         retain = self.labels.index(RETAIN)

@@ -14,7 +14,7 @@ from ....hardware.host import configuration_folder, probe
 from ..graph import Graph
 from .executor import Recording
 from .modules import Shape, characters, draw_batch, language_model
-from .profiling import profile, remember
+from .profiling import one_thread, profile, remember
 
 if TYPE_CHECKING:
     from ..module import AdaccModule
@@ -26,7 +26,7 @@ VERSION = 1
 def configuration(problem: AdaccModule) -> tuple[Any, ...]:
     """What identifies a measured small module on this machine."""
     names = ("module", "batch", "sequence", "layers", "hidden", "heads", "dropout", "optimizer")
-    where = (probe().family, torch.__version__, torch.get_num_threads())
+    where = (probe().family, torch.__version__)
     return VERSION, *(getattr(problem, name) for name in names), *where
 
 
@@ -51,7 +51,8 @@ def measured(problem: AdaccModule) -> Graph:
     if path.is_file():
         graph = Graph.from_record(json.loads(path.read_text()))
     else:
-        graph = profile(small_module(problem), example(problem), optimizer=problem.optimizer).graph
+        with one_thread():
+            graph = profile(small_module(problem), example(problem), optimizer=problem.optimizer).graph
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(graph.record()))

@@ -62,6 +62,11 @@ class Codec:
         raise NotImplementedError
 
     @property
+    def kept(self) -> int:
+        """Bytes kept from one code to the next."""
+        return 0
+
+    @property
     def seed(self) -> int:
         """Seed of the rounding, another at each call; 0 rounds to the nearest."""
         if not self.stochastic:
@@ -201,6 +206,11 @@ class Int4Channels(Int4):
     def apart(self) -> int:
         """Channels kept as they are."""
         return max(1, round(self.share * self.width))
+
+    @property
+    def kept(self) -> int:
+        """The channels' numbers."""
+        return 8 * self.apart
 
     def stored(self, elements: int, item: int) -> int:
         return super().stored(elements, item) + elements // self.width * self.apart * item

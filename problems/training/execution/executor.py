@@ -191,6 +191,8 @@ class _Box:
         if self.parents is None:
             raise SpaceError(f"{program.name} did not save what a recomputed tensor needs; record the module again.")
         parents, states = self.parents, self.states
+        for parent in parents.values():  # each before anything is made here, so that scratch does not add up
+            parent.get()
 
         def fetch(leaf: Ref | Outer) -> Tensor:
             if isinstance(leaf, Ref):

@@ -7,9 +7,10 @@ The four-bit codec of a tensor is the plainest whose error is at most 1.4 times 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +38,17 @@ def clock(device: torch.device) -> float:
         torch.cuda.synchronize(device)
         return time.perf_counter()
     return time.thread_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread inside, as cost models of the host assume, so that a thread's CPU time is all of it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def least_seconds(run: Callable[[], Any], device: torch.device, rounds: int = ROUNDS) -> float:
@@ -197,7 +209,7 @@ class Profile:
         codes = {i: made.encode(self.flat(i)) for i in members}
         spent = self.seconds(lambda i: made.encode(self.flat(i)), members)
         spent += self.seconds(lambda i: made.decode(codes[i]), members)
-        treatment = Treatment(label, name, code.size, spent, 0.0, making, reading)
+        treatment = Treatment(label, name, code.size, spent, 0.0, making, reading, made.kept)
         error = 0.0 if made.lossless else self.error(middle, label, (*_retain(t), treatment))
         return dataclasses.replace(treatment, error=error)
 

@@ -21,7 +21,7 @@ from ..actions import INT4, INT8
 from .catalogue import ready, small_module
 from .executor import Program, applied, recording_of
 from .modules import characters, draw_batch
-from .profiling import clock
+from .profiling import clock, one_thread
 from .recording import repeated_blocks
 
 if TYPE_CHECKING:
@@ -205,7 +205,8 @@ def compare(
         policy.measure(batch)
     for policy in policies:  # measuring has drawn no step; the same weights for all
         policy.optimizer.zero_grad(set_to_none=True)
-    train(policies, letters, problem.batch, problem.sequence, steps, seed)
+    with one_thread():
+        train(policies, letters, problem.batch, problem.sequence, steps, seed)
     rows = [
         {
             "policy": p.name,

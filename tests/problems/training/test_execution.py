@@ -1,0 +1,298 @@
+"""Plans on real modules: the recorded bytes are the measured ones, gradients exact, faults told."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+import tradespace as ts  # noqa: E402
+from tradespace.errors import SpaceError  # noqa: E402
+from tradespace.problems.training import adacc  # noqa: E402
+from tradespace.problems.training.execution import evolution, modules, profiling, recording  # noqa: E402
+from tradespace.problems.training.execution.live import live_peak  # noqa: E402
+from tradespace.problems.training.execution.training import allocated_peak, checkpointed  # noqa: E402
+from tradespace.problems.training.module import AdaccModule  # noqa: E402
+from tradespace.problems.training.replanning import frontier, least  # noqa: E402
+
+FAMILIES = modules.FAMILIES
+
+
+def batch(shape: modules.Shape) -> tuple[torch.Tensor, torch.Tensor]:
+    return modules.draw_batch(modules.characters(), 4, shape.sequence, torch.Generator().manual_seed(0))
+
+
+@cache
+def planned(family: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, torch.Tensor], AdaccModule]:
+    shape = modules.Shape(2, 48, 4, 48, dropout=0.0 if family == "llama" else 0.1)
+    module, example = modules.language_model(family, shape), batch(shape)
+    torch.set_num_threads(1)
+    return module, example, adacc.Adacc.from_module(module, example, memory="1GiB", offload=True)
+
+
+def gradients(module, example, plan=None) -> list[torch.Tensor]:
+    torch.manual_seed(3)
+    if plan is None:
+        profiling.step(module, example)
+    else:
+        with adacc.apply(module, plan):
+            profiling.step(module, example)
+    return [g.clone() for g in profiling.gradients(module)]
+
+
+def everywhere(problem: AdaccModule, *labels: str) -> list[str]:
+    return [next((a for a in labels if t.treatment(a)), "retain") for t in problem.step.saved]
+
+
+def at_share(problem: AdaccModule, share: float) -> AdaccModule:
+    whole = problem.score({"action": everywhere(problem, "retain")}).metrics["peak"][0]
+    return problem.replace(memory=float(whole - (1 - share) * problem.step.activations), error_budget=1.0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_recomputing_and_moving_give_the_same_gradients_to_the_bit(family: str) -> None:
+    module, example, problem = planned(family)
+    exact = gradients(module, example)
+    mixed = [("recompute", "offload", "retain")[i % 3] for i in range(problem.tensor_count)]
+    mixed = [a if t.treatment(a) else "retain" for a, t in zip(mixed, problem.step.saved, strict=True)]
+    for plan in (everywhere(problem, "recompute"), everywhere(problem, "offload"), mixed):
+        assert all(map(torch.equal, gradients(module, example, plan), exact))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_masks_pack_without_loss_and_codes_err_as_measured(family: str) -> None:
+    module, example, problem = planned(family)
+    exact = gradients(module, example)
+    masks = ["int4" if t.content == "mask" else "retain" for t in problem.step.saved]
+    assert all(map(torch.equal, gradients(module, example, masks), exact))
+    coded = everywhere(problem, "int8")
+    stated = problem.score({"action": coded}).metrics["error"][0] * problem.step.blocks
+    assert 0.1 * stated < profiling.distance(gradients(module, example, coded), exact) <= stated
+
+
+@pytest.mark.parametrize("share", [0.8, 0.5, 0.3])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_predicted_peak_is_the_measured_one_and_within_the_limit(family: str, share: float) -> None:
+    module, example, problem = planned(family)
+    problem = at_share(problem, share)
+    result = ts.solve(problem, "milp", budget=ts.Budget(seconds=20, gap=1e-3))
+
+    def run() -> None:
+        with adacc.apply(module, result.best):
+            profiling.step(module, example)
+
+    run()
+    measured = live_peak(run) + problem.step.static
+    assert measured <= problem.memory
+    assert result.metrics["peak"] == pytest.approx(measured, rel=0.02)
+
+
+def test_the_allocator_counts_the_same_bytes() -> None:
+    module, example, problem = planned("gpt")
+    plan = everywhere(problem, "int8", "recompute")
+
+    def run() -> None:
+        with adacc.apply(module, plan):
+            profiling.step(module, example)
+
+    run()
+    for p in module.parameters():
+        p.grad = None
+    counted = live_peak(run)
+    for p in module.parameters():
+        p.grad = None
+    assert allocated_peak(run) == counted
+
+
+def test_random_plans_are_never_underestimated() -> None:
+    module, example, problem = planned("gpt")
+    batch = problem.space.sample(np.random.default_rng(0), 6)
+    predicted = problem.score(batch).metrics["peak"]
+    for row, point in enumerate(problem.space.points(batch)):
+
+        def run(point=point) -> None:
+            with adacc.apply(module, point):
+                profiling.step(module, example)
+
+        assert live_peak(run) + problem.step.static <= predicted[row] * (1 + 1e-9)
+
+
+def test_more_memory_never_makes_a_slower_plan() -> None:
+    _, _, problem = planned("encoder")
+    graph = problem.step
+    whole = problem.score({"action": everywhere(problem, "retain")}).metrics["peak"][0]
+    budgets = [whole - (1 - share) * graph.activations for share in np.linspace(0.9, 0.25, 8)]
+    found = frontier(graph, problem.action_labels, budgets, 0.05, gap=1e-3)
+    times = [answer.step_time for answer in found if answer is not None]
+    assert len(times) >= 6
+    assert times == sorted(times)
+
+
+def test_the_view_agrees_with_the_matrices() -> None:
+    problem = at_share(planned("llama")[2], 0.4)
+    result = ts.solve(problem, "milp", budget=ts.Budget(seconds=20, gap=1e-5))
+    answer = least(problem.liveness, "step_time", {"peak": problem.memory, "error": 1.0}, gap=1e-5)
+    assert answer.step_time == pytest.approx(result.metrics["step_time"], rel=1e-4)
+
+
+def test_each_forward_pass_has_its_own_tensors() -> None:
+    module, example, problem = planned("gpt")
+    plan = everywhere(problem, "recompute", "offload")
+    other = tuple(t.flip(0) for t in example)
+
+    def both(step) -> list[torch.Tensor]:
+        for p in module.parameters():
+            p.grad = None
+        torch.manual_seed(5)
+        step()
+        return [g.clone() for g in profiling.gradients(module)]
+
+    def run() -> None:
+        (module(*example) + 2 * module(*other)).backward()
+
+    exact = both(run)
+    with adacc.apply(module, plan):
+        assert all(map(torch.equal, both(run), exact))
+
+
+def test_a_plan_leaves_nothing_behind() -> None:
+    module, example, problem = planned("gpt")
+    for p in module.parameters():
+        p.grad = None
+
+    def run() -> None:
+        with adacc.apply(module, everywhere(problem, "int4", "recompute")):
+            profiling.step(module, example)
+        for p in module.parameters():
+            p.grad = None
+
+    from tradespace.problems.training.execution.live import LiveBytes
+
+    with LiveBytes() as counter:
+        run()
+        counter.poll()
+    assert counter.live == 0
+
+
+def test_checkpointing_as_a_peer_gives_the_same_gradients() -> None:
+    shape = modules.Shape(2, 48, 4, 48)
+    one, two = (modules.language_model("gpt", shape) for _ in range(2))
+    profiling.step(one, batch(shape))
+    policy = checkpointed("full", two)
+    policy.gradients(batch(shape))
+    assert all(map(torch.equal, profiling.gradients(one), profiling.gradients(two)))
+
+
+# --- what is refused -----------------------------------------------------------------------------------
+class InPlace(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = torch.nn.Linear(32, 32), torch.nn.Linear(32, 32)
+
+    def forward(self, x):
+        y = self.one(x)
+        z = self.two(y)
+        y.add_(1.0)
+        return (z + y).sum()
+
+
+def test_bad_input_is_told_in_a_sentence() -> None:
+    module, example, problem = planned("gpt")
+    x = torch.randn(64, 32)
+    with pytest.raises(SpaceError, match="in place"):
+        recording.record(InPlace(), x)
+    frozen = torch.nn.Linear(32, 32).requires_grad_(False)
+    with pytest.raises(SpaceError, match="no parameter that requires a gradient"):
+        adacc.Adacc.from_module(frozen, x, memory="1MiB")
+    with pytest.raises(SpaceError, match="was not recorded"):
+        adacc.apply(torch.nn.Linear(2, 2), {"action": []})
+    with pytest.raises(SpaceError, match="another module"):
+        adacc.apply(module, {"action": ["retain"] * 3})
+    whole = everywhere(problem, "retain")
+    fixed = next(i for i, t in enumerate(problem.step.saved) if t.refused)
+    with pytest.raises(SpaceError, match="cannot be treated by 'recompute'"):
+        adacc.apply(module, [*whole[:fixed], "recompute", *whole[fixed + 1 :]])
+    smaller = tuple(t[:2] for t in example)
+    with pytest.raises(SpaceError, match="was recorded"), adacc.apply(module, whole):
+        module(*smaller)
+    with pytest.raises(SpaceError, match="device must be 'host'"):
+        adacc.Adacc.from_module(module, example, memory="1MiB", device="tpu")
+    told = problem.replace(memory=1e5).explain_infeasible(problem.default_goal)
+    told = told or problem.replace(memory=1e5).explain_infeasible(problem.replace(memory=1e5).default_goal)
+    assert "least reachable peak" in told
+    assert "more step time" in told
+
+
+def test_a_parameter_changed_before_the_backward_pass_is_noticed() -> None:
+    shape = modules.Shape(2, 48, 4, 48)
+    module, example = modules.language_model("gpt", shape), batch(shape)
+    recorded = profiling.structure_of(module, example)
+    from tradespace.problems.training.execution.executor import Program, applied
+    from tradespace.problems.training.graph import Treatment
+
+    saved = tuple(
+        t if t.refused else profiling.dataclasses.replace(t, treatments=(Treatment("recompute", "", 0, 0, 0, 0, 0),))
+        for t in recorded.graph.saved
+    )
+    graph = profiling.dataclasses.replace(recorded.graph, saved=saved)
+    labels = ["retain" if t.refused else "recompute" for t in saved]
+    program = Program(module, profiling.Recording(recorded.tape, graph, recorded.recipes), labels)
+    with applied(module, program):
+        loss = module(*example)
+        with torch.no_grad():
+            module.norm.weight.mul_(2.0)
+        with pytest.raises(SpaceError, match=r"norm\.weight.*changed between forward and backward|changed in place"):
+            loss.backward()
+
+
+def test_integer_and_partly_used_storages_are_not_coded() -> None:
+    class Gather(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(64, 64)
+
+        def forward(self, x):
+            y = self.linear(x)
+            order = y.argsort(1)
+            return (y.gather(1, order) * torch.arange(64.0)).square().mean()
+
+    module, x = torch.nn.Sequential(Gather()), torch.randn(64, 64)
+    problem = AdaccModule.from_module(module, x, memory="1MiB", offload=True)
+    kinds = {t.content for t in problem.step.saved}
+    assert "other" in kinds
+    place = next(i for i, t in enumerate(problem.step.saved) if t.content == "other")
+    plan = everywhere(problem, "retain")
+    plan[place] = "int8"
+    with pytest.raises(SpaceError, match=r"it holds torch\.int64"):
+        adacc.apply(module, plan)
+    exact = gradients(module, x)
+    assert all(map(torch.equal, gradients(module, x, everywhere(problem, "recompute", "offload")), exact))
+
+
+# --- evolution --------------------------------------------------------------------------------------------
+def test_spare_memory_and_a_broken_budget_change_the_plan_and_nothing_else_does() -> None:
+    module, example, problem = planned("llama")
+    tight, wide = at_share(problem, 0.35), at_share(problem, 0.9)
+    heard: list[evolution.Event] = []
+    run = evolution.Evolution(
+        module, tight.memory, 1.0, problem.action_labels, every=1, heard=heard.append
+    )
+    run.after_step(example)
+    quiet = len([e for e in heard if e.changed])
+    run.memory, run.wait = wide.memory, 1
+    before = run.answer
+    run.after_step(example)
+    assert quiet == 0
+    assert run.events
+    assert run.answer.step_time <= before.step_time
+    run.memory, run.wait = tight.memory, 1
+    run.after_step(example)
+    assert run.answer.peak <= tight.memory
+    run.error_budget, run.wait = run.answer.error / 2 or 1e-9, 1
+    run.after_step(example)
+    assert run.answer.error <= run.error_budget or "exceeds its budget" in run.events[-1].reason
+    with run.apply():
+        profiling.step(module, example)
