@@ -52,6 +52,7 @@ class NodeKind:
     memory: bytes for weights and caches. slots: instances at once. overhead: bytes each slot takes for
     itself. cache: bytes of cache a slot has, or None where caches grow and shrink. load_rate: bytes a
     second of cold starts, infinite where the weights of all models stay in memory. price: an hour.
+    allocates: whether a first cache takes the time of a resize, after the load.
     """
 
     name: str
@@ -62,6 +63,7 @@ class NodeKind:
     cache: float | None = None
     load_rate: float = math.inf
     price: float = 1.0
+    allocates: bool = False
 
     def __post_init__(self) -> None:
         if not self.memory > 0:
@@ -150,7 +152,7 @@ def concurrency_limit(
     """
     pace = Pace(kind.device, model, safety)
     room = share * (kind.memory - kind.overhead) - weights(model)
-    room = room if kind.cache is None else min(room, kind.cache)
+    room = room if kind.cache is None else min(room, share * kind.slots * kind.cache)
     most = max(int(room // (MAX_CONTEXT * model.cache_bytes())), 0)
     fitting = 0
     while fitting < most and pace.decode(fitting + 1, (fitting + 1) * MAX_CONTEXT) <= share * level.tpot:

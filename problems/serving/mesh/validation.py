@@ -1,0 +1,86 @@
+"""Shadow validation: would every deadline of a node hold with one request more?
+
+The node runs one iteration at a time, least headroom first: that is earliest deadline first over jobs
+that are all released now, prefills and the chains of decode tokens. So it holds all deadlines exactly
+where, at every deadline D, the work due by D fits before D. Between prefills the demand of the decode
+chains grows by at most TPOT each TPOT where their shares sum to at most one, so one period after each
+prefill's deadline (and after now) is enough to look at.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .cluster import Pace
+from .state import Instance, Node, Request
+
+EPSILON = 1e-9
+
+
+def deadlines_hold(
+    node: Node, target: Instance | None, request: Request, due: float, duration: float, now: float, tpot: float,
+    without: Instance | None = None, fresh: Pace | None = None,
+) -> bool:  # fmt: skip
+    """Whether the request's first token comes by `due` and nobody else's tokens become late for it.
+
+    target: the instance that would take it; None for one that does not exist yet and would have the pace
+    `fresh`. duration: of its prefill. without: an instance whose requests leave. Only deadlines from `due` on can be hurt by it.
+    """
+    start = now
+    if node.running is not None and node.free_at > now:
+        start = node.free_at
+    prefills = [(due, duration)]
+    streams: list[tuple[float, float]] = []
+    for instance in node.instances:
+        if instance is without or instance.closing:
+            continue
+        batch, tokens = len(instance.decoding), instance.cached
+        first = instance.slack + tpot * instance.iterations if batch else math.inf
+        for waiting in instance.prefills.values():
+            deadline = waiting.base + tpot * waiting.generated
+            length = waiting.prompt + waiting.generated
+            prefills.append((deadline, instance.pace.prefill(length)))
+            batch, tokens = batch + 1, tokens + length
+            first = min(first, deadline + tpot)
+        if instance is target:
+            batch, tokens = batch + 1, tokens + request.prompt + request.generated
+            first = min(first, due + tpot)
+        if batch:
+            streams.append((first, instance.pace.decode(batch, tokens)))
+    if fresh is not None:
+        streams.append((due + tpot, fresh.decode(1, request.prompt + request.generated)))
+    return demand_fits(start, prefills, streams, due, tpot)
+
+
+def demand_fits(
+    start: float, prefills: list[tuple[float, float]], streams: list[tuple[float, float]], since: float, tpot: float
+) -> bool:  # fmt: skip
+    """Whether the work due by each deadline from `since` on fits between `start` and it.
+
+    prefills: (deadline, seconds). streams: (first deadline, seconds a token), one token each TPOT.
+    """
+    for deadline, _ in prefills:
+        if deadline < since:
+            continue
+        if not _fits(start, prefills, streams, deadline, tpot):
+            return False
+        for first, _ in streams:
+            after = first
+            if after < deadline:
+                after += tpot * math.ceil((deadline - first) / tpot - EPSILON)
+            if not _fits(start, prefills, streams, after, tpot):
+                return False
+    return True
+
+
+def _fits(
+    start: float, prefills: list[tuple[float, float]], streams: list[tuple[float, float]], deadline: float, tpot: float
+) -> bool:  # fmt: skip
+    end, by = start, deadline + EPSILON
+    for due, seconds in prefills:
+        if due <= by:
+            end += seconds
+    for first, seconds in streams:
+        if first <= by:
+            end += seconds * (math.floor((by - first) / tpot) + 1)
+    return end <= by

@@ -1,0 +1,103 @@
+"""Traces of many models: generated ones, and the published artefact's files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ....errors import DataError
+from ..generate import lognormal
+from ..readers import open_text
+from ..trace import Trace
+
+GROUP = 8
+# Requests a minute of the groups of eight functions in the published trace: few are hot, most are rare.
+TIERS = (25.0, 6.4, 2.67, 1.37, 1.0, 0.66, 0.4, 0.27, 0.2, 0.12, 0.08, 0.07, 0.06, 0.04, 0.03, 0.03)
+
+
+def generated(
+    models: int = 64,
+    minutes: float = 30.0,
+    *,
+    simulation_seed: int = 0,
+    prompt_mean: float = 870.0,
+    output_mean: float = 220.0,
+    load: float = 1.0,
+) -> Trace:
+    """Poisson requests of models as skewed as those of a public function trace, with chat-like lengths.
+
+    >>> len(generated(8, 1.0).classes)
+    8
+    """
+    if models < 1 or not minutes > 0 or not load > 0:
+        raise DataError(f"a trace needs models, minutes and load above 0, got {models}, {minutes:g}, {load:g}.")
+    rng = np.random.default_rng(simulation_seed)
+    rates = np.array([TIERS[i * len(TIERS) // models] for i in range(models)]) * load
+    counts = np.maximum(rng.poisson(rates * minutes), 1)
+    kind = np.repeat(np.arange(models), counts)
+    arrival = rng.uniform(0, 60 * minutes, len(kind))
+    order = np.argsort(arrival)
+    prompt = np.clip(np.rint(lognormal(rng, len(kind), prompt_mean, 1.1)), 1, 4000)
+    output = np.clip(np.rint(lognormal(rng, len(kind), output_mean, 0.8)), 1, 1000)
+    return Trace.of_requests(
+        arrival[order], prompt, output, kind=kind[order], classes=[f"model-{i:03d}" for i in range(models)],
+        name=f"generated, {models} models",
+    )  # fmt: skip
+
+
+def read_functions(path: str | Path, models: int | None = None, minutes: float | None = None) -> Trace:
+    """The artefact's JSON: a list of functions with timestamps (s), input and output lengths.
+
+    models: how many, taken as its test scripts take them: the first of each group of eight.
+    """
+    path = Path(path)
+    with open_text(path) as file:
+        try:
+            functions = json.load(file)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path.name} is no JSON: {error}") from None
+    if not isinstance(functions, list) or not functions:
+        raise DataError(f"{path.name} has no functions.")
+    for i, function in enumerate(functions):
+        for key in ("timestamps", "input", "output"):
+            if not isinstance(function, dict) or not isinstance(function.get(key), list):
+                raise DataError(f"function {i + 1} of {path.name}: {key} is missing.")
+        if not len(function["timestamps"]) == len(function["input"]) == len(function["output"]):
+            raise DataError(f"function {i + 1} of {path.name}: timestamps, input and output differ in length.")
+    if models is not None:
+        each = -(-models * GROUP // len(functions))
+        functions = [f for i, f in enumerate(functions) if i % GROUP < each][:models]
+        if len(functions) < models:
+            raise DataError(f"{path.name} has {len(functions)} functions, fewer than {models}.")
+    rows = [
+        (float(t), m, i, o)
+        for m, f in enumerate(functions)
+        for t, i, o in zip(f["timestamps"], f["input"], f["output"], strict=True)
+        if minutes is None or t <= 60 * minutes
+    ]
+    if not rows:
+        raise DataError(f"{path.name} has no requests.")
+    arrival, kind, prompt, output = (np.array(c) for c in zip(*sorted(rows), strict=True))
+    return Trace.of_requests(
+        arrival, prompt, output, kind=kind, classes=[f"model-{i:03d}" for i in range(len(functions))],
+        name=f"{path.name}, {len(functions)} models",
+    )  # fmt: skip
+
+
+def halves(trace: Trace) -> tuple[Trace, Trace]:
+    """The first and the second half of a trace's time, each from zero."""
+    middle = 0.5 * (trace.arrival[0] + trace.arrival[-1])
+    return select(trace, trace.arrival < middle), select(trace, trace.arrival >= middle)
+
+
+def select(trace: Trace, rows: object) -> Trace:
+    """Some rows of a trace of plain requests."""
+    chosen = np.flatnonzero(np.asarray(rows))
+    if not len(chosen):
+        raise DataError(f"{trace.name} has no requests in that part.")
+    return Trace.of_requests(
+        trace.arrival[chosen] - trace.arrival[chosen[0]], trace.input[chosen], trace.output[chosen],
+        kind=trace.kind[chosen], classes=trace.classes, name=trace.name,
+    )  # fmt: skip
