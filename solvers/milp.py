@@ -21,7 +21,7 @@ from .linear import Constraint, Outcome, Row, minimize
 from .partial import undecided
 from .views import CheckedView
 
-SWEEP_STEP, STEP_OF_RANGE = 1e-6, 1e-5
+SWEEP_STEP, STEP_OF_RANGE = 1e-6, 1e-4
 SLACK, ROUNDING = 1e-9, 1e-12
 WARM_ROWS = 256
 CHECKED_ROWS = 32
@@ -292,7 +292,11 @@ class Milp(OneShot):
         self._probe()
         front = self.run.front_costs
         self._check_front(front, np.array(found))
-        statement = f"all {len(front)} efficient points, each within {self.gap:g} of its bound"
+        apart = units.show(widest, second.unit, 2)
+        statement = (
+            f"all {len(front)} efficient points more than {apart} apart in {second.metric}, each within "
+            f"{self.gap:g} of its bound"
+        )
         proven &= widest <= STEP_OF_RANGE * (max(reached) - min(reached)) or len(reached) == 1
         return Certificate.proven(statement) if proven else Certificate.none(statement)
 
