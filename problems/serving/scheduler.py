@@ -23,7 +23,9 @@ from typing import Literal, TypeVar, cast
 import numpy as np
 
 from ...errors import DataError, nearest
+from .compiled import Array
 from .pdgraph import Prospects, Recorder
+from .pdgraph import prospects as prospects_of
 from .prewarm import trigger_age
 from .ranks import gittins_table, level_starts
 from .trace import LANGUAGE, Stage
@@ -57,7 +59,8 @@ class _Queue:
 class HermesScheduler:
     """Orders stages of applications by Gittins rank (or first come, first served).
 
-    prospects: what is known of each class; None, or a class never recorded, ranks last among the known.
+    prospects: what is known of each class; a class never recorded comes after all known ones. table: a
+    searched rank table for its rows; else Gittins ranks of its samples.
     backends: slots by name. prewarm: called with (backend, unit) when a stage elsewhere is about to be
     needed; warm_up and threshold say when. recorder: gets every finished run.
     """
@@ -70,24 +73,40 @@ class HermesScheduler:
         order: Order = "gittins",
         levels: int = 48,
         recorder: Recorder | None = None,
+        table: Array | None = None,
         prewarm: Callable[[str, str], None] | None = None,
         warm_up: Mapping[str, float] | None = None,
         threshold: float = 0.3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.prospects, self.order, self.clock = prospects, order, clock
+        self.order, self.clock = order, clock
         self.recorder, self.prewarm = recorder, prewarm
         self.finished: list[Application] = []
         self._queues = {name: _Queue(slots) for name, slots in backends.items()}
         self._applications = self._stages = 0
+        self._settings = (levels, dict(warm_up or {}), threshold)
+        self.know(prospects, table)
+
+    def know(self, prospects: Prospects | None, table: Array | None = None) -> None:
+        """Take over ranks: of a searched table (rows, levels), or Gittins ranks of the samples."""
+        levels, warm_up, threshold = self._settings
+        self.prospects = prospects
         self._first_ranks: dict[int, float] = {}
         self._trigger: dict[int, float] = {}
-        if prospects is not None and prospects.rows:
+        if prospects is None or not prospects.rows:
+            return
+        if table is None:
             table = gittins_table(prospects.samples, level_starts(prospects.samples, levels))
-            self._first_ranks = {i: float(r) for i, r in enumerate(table[:, 0])}
-            for i, (place, share) in enumerate(prospects.external):
-                wait = (warm_up or {}).get(place, 0.0)
-                self._trigger[i] = trigger_age(prospects.own[i], share, wait, threshold)
+        self._first_ranks = {i: float(r) for i, r in enumerate(table[:, 0])}
+        for i, (place, share) in enumerate(prospects.external):
+            self._trigger[i] = trigger_age(prospects.own[i], share, warm_up.get(place, 0.0), threshold)
+
+    def learn(self) -> None:
+        """Rank anew from the runs that the recorder has."""
+        if self.recorder is None:
+            raise DataError("a scheduler without a recorder has nothing to learn from.")
+        runs = {kind: [list(run) for run in g.runs] for kind, g in self.recorder.graphs().items()}
+        self.know(prospects_of(runs, least=5))
 
     def application(self, kind: str) -> Application:
         """A new application, arriving now."""

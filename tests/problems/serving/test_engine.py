@@ -14,6 +14,7 @@ from tradespace.problems.serving.engine import Engine, Order, simulate
 from tradespace.problems.serving.generate import requests
 from tradespace.problems.serving.law import IterationLaw, device_law
 from tradespace.problems.serving.metrics import by_class, saturated, summary
+from tradespace.problems.serving.nodes import route, simulate_nodes
 from tradespace.problems.serving.trace import Stage, Trace
 
 LAW = IterationLaw(fixed=1.0, per_token=0.01, per_cached=0.001)
@@ -125,3 +126,14 @@ def test_bad_requests_are_named() -> None:
         simulate(Trace.of_requests([0.0], [100], [1]), Engine(LAW, blocks=6))
     with pytest.raises(DataError, match="unknown backend 'dokcer'"):
         simulate(requests(5), Engine(LAW), capacities={"dokcer": 1})
+
+
+def test_a_faster_node_gets_more_and_nodes_together_beat_one() -> None:
+    trace = requests(300, rate=3.0, input_mean=300, output_mean=150)
+    fast, slow = Engine(IterationLaw(fixed=0.02)), Engine(IterationLaw(fixed=0.08))
+    chosen = route(trace, [fast, slow])
+    assert (chosen == 0).sum() > 2 * (chosen == 1).sum() > 0
+    _, both = simulate_nodes(trace, [fast, slow])
+    _, alone = simulate_nodes(trace, [slow])
+    assert both.mean() < alone.mean()
+    np.testing.assert_allclose(alone, simulate(trace, slow).completion)

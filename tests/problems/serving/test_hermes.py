@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import tradespace as ts
 from tradespace.errors import DataError, SpaceError
 from tradespace.problems.serving import applications
+from tradespace.problems.serving.deploy import load_scheduler, save_plan
 from tradespace.problems.serving.engine import Engine, simulate
 from tradespace.problems.serving.generate import requests
 from tradespace.problems.serving.hermes import Hermes
@@ -195,6 +197,33 @@ def test_the_scheduler_serves_short_classes_first() -> None:
 
     assert asyncio.run(play("fcfs")) == ["long", "long", "short", "short"]
     assert asyncio.run(play("gittins")) == ["long", "short", "short", "long"]
+
+
+def test_a_saved_plan_drives_a_scheduler(problem: Hermes, tmp_path: Path) -> None:
+    save_plan(problem, problem.point(), tmp_path / "plan.json")
+    scheduler = load_scheduler(tmp_path / "plan.json", backends={"llm": 1})
+    known = {kind: scheduler.rank(scheduler.application(kind), unit, "llm")[0] for kind, unit in (
+        ("react_fever", "think"), ("langchain_mapreduce", "map"), ("got_docmerge", "generate"))}  # fmt: skip
+    assert list(known.values()) == sorted(known.values())
+    assert scheduler.rank(scheduler.application("unheard of"), "u", "llm")[0] > max(known.values())
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(DataError, match="is no Hermes plan"):
+        load_scheduler(tmp_path / "other.json", backends={})
+
+
+def test_a_scheduler_learns_from_what_it_served() -> None:
+    scheduler = HermesScheduler(None, backends={"llm": 1}, recorder=Recorder())
+
+    async def play() -> None:
+        for kind, pause in [("long", 0.02), ("short", 0.001)] * 6:
+            app = scheduler.application(kind)
+            await scheduler.submit(app, "u", partial(asyncio.sleep, pause))
+            scheduler.finish(app)
+
+    asyncio.run(play())
+    scheduler.learn()
+    long, short = (scheduler.rank(scheduler.application(k), "u", "llm")[0] for k in ("long", "short"))
+    assert short < long
 
 
 def test_a_failing_call_frees_its_slot_and_an_unknown_backend_is_named() -> None:
