@@ -143,6 +143,8 @@ class Bins:
             return 0.0
         sizes = np.repeat(self.least[0, :, 0], self.copies)
         room = int(self.capacities[0, 0])
+        if room == 0:
+            return 0.0
         best = 0
         for small in np.unique(np.concatenate([[0], sizes[sizes * 2 <= room]])):
             large = sizes[sizes > room - small]

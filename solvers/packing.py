@@ -141,8 +141,11 @@ class Search:
         return True
 
     def raise_bound(self, bound: float) -> None:
-        """Keep a larger bound, rounded up to a cost that bins can have."""
-        rounded = self.bins.round_up(bound)
+        """Keep a larger bound, rounded up to a cost that bins can have.
+
+        Nodes that could not be cheaper than the best plan are gone, so it bounds what is left from above.
+        """
+        rounded = min(self.bins.round_up(bound), self.best)
         if rounded > self.bound:
             self.bound = rounded
             self._progress()

@@ -152,6 +152,14 @@ def test_the_plan_costs_what_brute_force_finds_and_is_proven(instance):
         assert result.metrics["price"] == pytest.approx(best)
 
 
+def test_nodes_left_above_the_best_plan_do_not_raise_the_bound_above_it():
+    sizes = [5, 11, 5, 9, 14, 6, 4, 15]
+    demands = np.repeat(np.array(sizes, float)[None, :, None], 3, axis=0)
+    demands[0, 4] = np.nan
+    result = pack(demands, [[33], [30], [24]], [3.5, 0.5, 4.0], [2, 2, 3])
+    assert (result.metrics["price"], result.certificate.bound) == (4.5, 4.5)
+
+
 @given(instances(), st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
 def test_order_of_items_and_units_do_not_matter(instance, seed):
@@ -213,6 +221,10 @@ def test_demands_that_are_no_decimals_round_up_for_the_plan_and_down_for_the_bou
 @pytest.mark.parametrize("third", [1 / 3, 0.1 + 0.2 + 1 / 30])
 def test_three_thirds_fill_a_bin(third):
     assert pack(np.full((1, 9, 1), third), [[1.0]], [1.0]).metrics["price"] == 3
+
+
+def test_items_that_take_nothing_share_one_bin():
+    assert pack(np.zeros((1, 4, 1)), [[15]], [0.5]).metrics["price"] == 0.5
 
 
 def test_triplets_that_fill_every_bin_are_proven():
