@@ -63,7 +63,8 @@ def _certificate(result: Result) -> str:
     gap = (
         f", gap {certificate.gap:.2g}" if certificate.kind == "bound" and certificate.gap is not None else ""
     )
-    words = f"[{colour}]{certificate.kind}{gap}[/]: {certificate.statement}"
+    kind = certificate.kind if certificate.exact or certificate.kind != "proven" else "optimal in expectation"
+    words = f"[{colour}]{kind}{gap}[/]: {certificate.statement}"
     return words + ("; assumes " + "; ".join(certificate.assumptions) if certificate.assumptions else "")
 
 
