@@ -88,8 +88,13 @@ def closed_forms() -> None:
     """M/M/1, M/D/1, processor sharing."""
     print("closed forms, load 0.8, 8 x 200,000 jobs: mean response, 95 % interval, expected")
     load, count = 0.8, 200_000
-    cases = (("M/M/1 FCFS", "M", "static", 5.0), ("M/D/1 FCFS", "D", "static", 3.0), ("M/M/1 PS", "M", "ps", 5.0),
-             ("M/D/1 PS", "D", "ps", 5.0), ("M/M/1 SRPT", "M", "remaining", 2.3527))  # fmt: skip
+    cases = (
+        ("M/M/1 FCFS", "M", "static", 5.0),
+        ("M/D/1 FCFS", "D", "static", 3.0),
+        ("M/M/1 PS", "M", "ps", 5.0),
+        ("M/D/1 PS", "D", "ps", 5.0),
+        ("M/M/1 SRPT", "M", "remaining", 2.3527),  # Schrage and Miller's formula
+    )
     for label, law, policy, expected in cases:
         means = []
         for seed in range(8):
@@ -181,9 +186,9 @@ def hermes() -> None:
             kind = "all work on the server" if pooled else "other backends apart"
             for name, values in cuts.items():
                 mean, tail = np.mean(values, axis=0)
-                bars = name == "gittins"
-                show(f"load {load}, {kind}, {name}: mean, P95", f"{mean:.1%}, {tail:.1%}",
-                     ">= 70 %, 75 %" if bars else "", (mean >= 0.7 and tail >= 0.75) if bars else None)  # fmt: skip
+                bar = ">= 70 %, 75 %" if name == "gittins" else ""
+                met = bool(mean >= 0.7 and tail >= 0.75) if bar else None
+                show(f"load {load}, {kind}, {name}: mean, P95", f"{mean:.1%}, {tail:.1%}", bar, met)
 
 
 def main() -> None:
@@ -194,9 +199,7 @@ def main() -> None:
     gittins(paths[1] if len(paths) > 1 else None)
     hermes()
     if paths:
-        print(
-            "batching model against a real vLLM log (RTX 4090, Llama-3.1-8B): peer is LLMServingSim's own table"
-        )
+        print("real vLLM log (RTX 4090, Llama-3.1-8B); peer: LLMServingSim, its own table")
         start = time.process_time()
         for row in validate(paths[0]):
             bar = "" if row["bar"] is None else f"<= {row['bar']:.0%}"

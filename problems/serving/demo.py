@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
@@ -78,8 +78,7 @@ async def _serve(
             if backend == LANGUAGE:
                 await scheduler.submit(app, unit, partial(generate, size))
             else:
-                call: Callable[[], Awaitable[int]] = partial(away, size)
-                await scheduler.submit(app, unit, call, backend=backend)
+                await scheduler.submit(app, unit, partial(away, size), backend=backend)
         scheduler.finish(app)
 
     await asyncio.gather(*(one(*item) for item in work))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,27 +97,20 @@ class Hermes(Problem):
             )
 
     # --- what there is to serve ----------------------------------------------------------------------
-    @cached_property
+    @property
     def graphs(self) -> dict[str, PDGraph]:
         """Demand graphs by class."""
-        if self.trace is None:
-            return applications.graphs()
-        if ".json" in self.trace.name:
-            return read_graphs(self.trace)
-        return graphs_of(read_trace(self.trace))
+        return _graphs(self.trace)
 
-    @cached_property
+    @property
     def walks(self) -> dict[str, list[Run]]:
         """What the scheduler has seen; the same for every simulation seed."""
-        return {
-            name: graph.walks(np.random.default_rng([0x415, i]), self.history)
-            for i, (name, graph) in enumerate(self.graphs.items())
-        }
+        return _walks(self.trace, self.history)
 
-    @cached_property
+    @property
     def prospects(self) -> Prospects:
         """Rows of the table, and the demand left in each."""
-        return prospects(self.walks, per_input=self.per_input, per_output=self.per_output)
+        return _prospects(self.trace, self.history, self.per_input, self.per_output)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -145,47 +138,20 @@ class Hermes(Problem):
         """Service in a stage at which each level begins, (levels,)."""
         return level_starts(self.prospects.samples, self.levels, least=0.5)
 
-    @cached_property
+    @property
     def runs(self) -> tuple[list[str], list[Run], Array]:
         """Classes, runs and arrival times of the simulated applications."""
-        names = list(self.graphs)
-        share = applications.shares(names)
-        draw, gaps = (np.random.default_rng([self.simulation_seed, stream]) for stream in (1, 2))
-        kinds = [names[int(i)] for i in draw.choice(len(names), self.applications, p=share)]
-        runs = [self.graphs[kind].walks(draw, 1)[0] for kind in kinds]
-        means = [np.mean([self._server_work(run) for run in self.walks[name]]) for name in names]
-        rate = self.servers * self.load / float(share @ np.array(means))
-        return kinds, runs, poisson(gaps, self.applications, rate)
+        return _served(*self._applications_key)[0]
 
-    def _server_work(self, run: Run) -> float:
-        return sum(
-            stage_work(s, self.per_input, self.per_output)
-            for s in run
-            if self.pooled or s.backend == LANGUAGE
-        )
-
-    @cached_property
+    @property
     def jobs(self) -> Jobs:
         """The simulated applications as the queue sees them."""
-        kinds, runs, arrival = self.runs
-        names, places = list(self.graphs), list(self.places)
-        work = [[stage_work(s, self.per_input, self.per_output) for s in run] for run in runs]
-        rows = [self.prospects.rows_of(k, r, w) for k, r, w in zip(kinds, runs, work, strict=True)]
-        rng = np.random.default_rng([self.simulation_seed, 3])
-        factor = np.asarray(DEADLINES)[rng.integers(len(DEADLINES), size=len(runs))]
-        solo = np.array([sum(w) for w in work])
-        late = rng.random(len(runs)) < self.deadline_share
-        flat = [stage for run in runs for stage in run]
-        outside = [0 if self.pooled or s.backend == LANGUAGE else 1 + places.index(s.backend) for s in flat]
-        return Jobs(
-            arrival,
-            np.concatenate([[0], np.cumsum([len(run) for run in runs])]),
-            np.array(outside, np.int64),
-            np.maximum([w for ws in work for w in ws], 1e-6),
-            np.array([r for rs in rows for r in rs], np.int64),
-            np.array([names.index(k) for k in kinds], np.int64),
-            np.where(late, arrival + factor * solo, np.inf),
-        )
+        return _served(*self._applications_key)[1]
+
+    @property
+    def _applications_key(self) -> tuple[Any, ...]:
+        own = (self.trace, self.history, self.per_input, self.per_output, self.servers, self.load)
+        return (*own, self.applications, self.pooled, self.deadline_share, self.simulation_seed)
 
     @cached_property
     def scene(self) -> Scene:
@@ -290,6 +256,77 @@ class Hermes(Problem):
         from .report import figures
 
         return figures(self, point)
+
+
+# --- kept by argument: copies of a problem with other pins share them ------------------------------------
+@lru_cache(maxsize=8)
+def _graphs(trace: Path | None) -> dict[str, PDGraph]:
+    if trace is None:
+        return applications.graphs()
+    if ".json" in trace.name:
+        return read_graphs(trace)
+    return graphs_of(read_trace(trace))
+
+
+@lru_cache(maxsize=8)
+def _walks(trace: Path | None, history: int) -> dict[str, list[Run]]:
+    return {
+        name: graph.walks(np.random.default_rng([0x415, i]), history)
+        for i, (name, graph) in enumerate(_graphs(trace).items())
+    }
+
+
+@lru_cache(maxsize=8)
+def _prospects(trace: Path | None, history: int, per_input: float, per_output: float) -> Prospects:
+    return prospects(_walks(trace, history), per_input=per_input, per_output=per_output)
+
+
+@lru_cache(maxsize=32)
+def _served(
+    trace: Path | None,
+    history: int,
+    per_input: float,
+    per_output: float,
+    servers: int,
+    load: float,
+    count: int,
+    pooled: bool,
+    deadline_share: float,
+    simulation_seed: int,
+) -> tuple[tuple[list[str], list[Run], Array], Jobs]:
+    """Classes, runs and arrivals of the simulated applications, and these as jobs of the queue."""
+    graphs, walks = _graphs(trace), _walks(trace, history)
+    known = _prospects(trace, history, per_input, per_output)
+    names = list(graphs)
+    share = applications.shares(names)
+    draw, gaps, due = (np.random.default_rng([simulation_seed, stream]) for stream in (1, 2, 3))
+    kinds = [names[int(i)] for i in draw.choice(len(names), count, p=share)]
+    runs = [graphs[kind].walks(draw, 1)[0] for kind in kinds]
+
+    def on_servers(run: Run) -> float:
+        return sum(stage_work(s, per_input, per_output) for s in run if pooled or s.backend == LANGUAGE)
+
+    means = np.array([np.mean([on_servers(run) for run in walks[name]]) for name in names])
+    if not float(share @ means) > 0:
+        raise SpaceError("the applications of hermes put no work on the servers; set pooled=True.")
+    arrival = poisson(gaps, count, servers * load / float(share @ means))
+    places = sorted({u.backend for g in graphs.values() for u in g.units.values()} - {LANGUAGE})
+    work = [[stage_work(s, per_input, per_output) for s in run] for run in runs]
+    rows = [known.rows_of(k, r, w) for k, r, w in zip(kinds, runs, work, strict=True)]
+    factor = np.asarray(DEADLINES)[due.integers(len(DEADLINES), size=count)]
+    late = due.random(count) < deadline_share
+    solo = np.array([sum(w) for w in work])
+    flat = [stage for run in runs for stage in run]
+    jobs = Jobs(
+        arrival,
+        np.concatenate([[0], np.cumsum([len(run) for run in runs])]),
+        np.array([0 if pooled or s.backend == LANGUAGE else 1 + places.index(s.backend) for s in flat]),
+        np.maximum([w for ws in work for w in ws], 1e-6),
+        np.array([r for rs in rows for r in rs], np.int64),
+        np.array([names.index(k) for k in kinds], np.int64),
+        np.where(late, arrival + factor * solo, np.inf),
+    )
+    return (kinds, runs, arrival), jobs
 
 
 def graphs_of(trace: Trace) -> dict[str, PDGraph]:

@@ -16,9 +16,9 @@ import asyncio
 import heapq
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,7 +30,6 @@ from .prewarm import trigger_age
 from .ranks import gittins_table, level_starts
 from .trace import LANGUAGE, Stage
 
-T = TypeVar("T")
 Order = Literal["gittins", "fcfs"]
 
 
@@ -125,8 +124,8 @@ class HermesScheduler:
         return self._first_ranks[row], row
 
     async def submit(
-        self, app: Application, unit: str, call: Callable[[], T | Awaitable[T]], *, backend: str = LANGUAGE
-    ) -> T:
+        self, app: Application, unit: str, call: Callable[[], Any], *, backend: str = LANGUAGE
+    ) -> Any:
         """Run one stage when its turn comes; returns what `call` returns.
 
         call: a plain function (run in a thread) or one that returns an awaitable.
@@ -140,7 +139,7 @@ class HermesScheduler:
         begun = self.clock()
         try:
             made = call() if inspect.iscoroutinefunction(call) else await asyncio.to_thread(call)
-            return cast(T, await made if inspect.isawaitable(made) else made)
+            return await made if inspect.isawaitable(made) else made
         finally:
             if timer is not None:
                 timer.cancel()
