@@ -22,7 +22,13 @@ from tradespace.problems.training import adacc
 from tradespace.problems.training.adacc import Adacc
 from tradespace.problems.training.execution.codecs import CODECS, codec
 from tradespace.problems.training.execution.evolution import Evolution
-from tradespace.problems.training.execution.modules import FAMILIES, Shape, characters, draw_batch, language_model
+from tradespace.problems.training.execution.modules import (
+    FAMILIES,
+    Shape,
+    characters,
+    draw_batch,
+    language_model,
+)
 from tradespace.problems.training.execution.profiling import least_seconds, step
 from tradespace.problems.training.execution.training import BUDGETS, Policy, allocated_peak, budgeted
 from tradespace.problems.training.module import AdaccModule
@@ -88,7 +94,10 @@ def bytes_() -> None:
             answer = fitted(problem, share)
             if answer is None:
                 least_peak = least(problem.liveness, "peak", {"error": 0.02})
-                print(f"  {family:8} {share:4.0%}  no plan; least {(least_peak.peak - graph.static) / 1e6:.2f} MB")
+                print(
+                    f"  {family:8} {share:4.0%}  no plan; least "
+                    f"{(least_peak.peak - graph.static) / 1e6:.2f} MB"
+                )
                 continue
             limit = whole(problem) - (1 - share) * graph.activations - graph.static
             found = peak_of(module, run_of(module, batch, answer.actions))
@@ -142,7 +151,10 @@ def times() -> None:
         mark = bar(rank >= 0.9 and error <= 0.2, f"times {family}")
         print(f"  {family:8} {len(plans)} plans, measured {1e3 * min(measured):.1f} to {1e3 * max(measured):.1f} ms  "
               f"Spearman {rank:.3f}  error {error:.1%}  {mark}", flush=True)  # fmt: skip
-        print("           predicted/measured", " ".join(f"{p / m:.2f}" for p, m in zip(predicted, measured, strict=True)))
+        print(
+            "           predicted/measured",
+            " ".join(f"{p / m:.2f}" for p, m in zip(predicted, measured, strict=True)),
+        )
 
 
 def peer() -> None:
@@ -156,12 +168,16 @@ def peer() -> None:
             print("  ", policy)
             return
         theirs = policy.measure(batch)
-        ours = least(problem.liveness, "step_time", {"peak": theirs + graph.static, "error": 0.02}, seconds=20)
+        ours = least(
+            problem.liveness, "step_time", {"peak": theirs + graph.static, "error": 0.02}, seconds=20
+        )
         if ours is None:
             print(f"  budget {budget}: no plan fits {theirs / 1e6:.2f} MB")
             continue
         found = peak_of(module, run_of(module, batch, ours.actions))
-        exact = least(problem.liveness, "step_time", {"peak": theirs + graph.static, "error": 0.0}, seconds=20)
+        exact = least(
+            problem.liveness, "step_time", {"peak": theirs + graph.static, "error": 0.0}, seconds=20
+        )
         runs = [run_of(module, batch, ours.actions), lambda policy=policy: policy.gradients(batch)]
         runs += [run_of(module, batch, exact.actions)] if exact is not None else []
         seconds = interleaved(runs, 15)
@@ -178,7 +194,10 @@ def loss() -> None:
         apart = {}
         _, _, problem = recorded(family, hidden=64, sequence=64, dropout=0.0)
         plans = {"plan at 40 %": list(fitted(problem, 0.4).actions)}
-        plans |= {f"{c} everywhere": [c if t.treatment(c) else "retain" for t in problem.step.saved] for c in ("int8", "int4")}
+        plans |= {
+            f"{c} everywhere": [c if t.treatment(c) else "retain" for t in problem.step.saved]
+            for c in ("int8", "int4")
+        }
         for seed in range(3):
             ends = {}
             for name, plan in {"none": None, **plans}.items():
@@ -207,7 +226,10 @@ def loss() -> None:
         for name, values in apart.items():
             mark = bar(max(values) <= 0.005, f"loss {family}") if name.startswith("plan") else ""
             shown = " ".join(f"{v:+.4f}" for v in values)
-            print(f"  {family:6} {name:16} above no policy: {shown}  mean {np.mean(values):+.4f}  {mark}", flush=True)
+            print(
+                f"  {family:6} {name:16} above no policy: {shown}  mean {np.mean(values):+.4f}  {mark}",
+                flush=True,
+            )
 
 
 def monotone() -> None:
@@ -220,12 +242,18 @@ def monotone() -> None:
         seconds = [a.step_time for a in found if a is not None]
         mark = bar(seconds == sorted(seconds), f"monotone {family}")
         gap = max(a.gap for a in found if a is not None)
-        print(f"  {family:8} {len(seconds)} feasible, {1e3 * seconds[0]:.2f} to {1e3 * seconds[-1]:.2f} ms, largest gap {gap:.1e}  {mark}")
+        print(
+            f"  {family:8} {len(seconds)} feasible, {1e3 * seconds[0]:.2f} to {1e3 * seconds[-1]:.2f} ms, "
+            f"largest gap {gap:.1e}  {mark}"
+        )
 
 
 def solve() -> None:
     """Gap and seconds of the programme by shapes and of that of real modules."""
-    print("\nsolve: all four actions, fused: gap <= 1 % at 96 blocks, <= 1.5 % at 12 and 48, 60 s; without offload <= 0.01 %, 10 s")
+    print(
+        "\nsolve: all four actions, fused: gap <= 1 % at 96 blocks, <= 1.5 % at 12 and 48, 60 s; without "
+        "offload <= 0.01 %, 10 s"
+    )
     for attention in ("fused", "unfused"):
         for offload in (True, False):
             for layers in (12, 48, 96):
@@ -233,16 +261,24 @@ def solve() -> None:
                 made = problem.step
                 fixed = made.static + made.embedding + max(made.head, made.block.gradients)
                 problem = problem.replace(memory=fixed + 0.4 * made.layers * made.block.whole)
-                result = ts.solve(problem, "milp", budget=ts.Budget(seconds=9 if not offload else 55, gap=1e-5))
+                result = ts.solve(
+                    problem, "milp", budget=ts.Budget(seconds=9 if not offload else 55, gap=1e-5)
+                )
                 gap = result.metrics["step_time"] / result.certificate.bound - 1
                 most, limit = (1e-4, 10) if not offload else (0.01 if layers == 96 else 0.015, 60)
                 mark = bar(gap <= most and result.seconds <= limit, f"solve {attention} {offload} {layers}")
-                print(f"  {attention:8} {'four actions' if offload else 'no offload':12} {layers:3} blocks  gap {gap:.1e} in {result.seconds:.1f} s  {mark}")
+                print(
+                    f"  {attention:8} {'four actions' if offload else 'no offload':12} {layers:3} blocks  "
+                    f"gap {gap:.1e} in {result.seconds:.1f} s  {mark}"
+                )
     for family in FAMILIES:
         _, _, problem = recorded(family)
         start = time.process_time()
         answer = fitted(problem, 0.4)
-        print(f"  {family}, a real module of {problem.tensor_count} tensors: gap {answer.gap:.1e} in {time.process_time() - start:.1f} CPU s")
+        print(
+            f"  {family}, a real module of {problem.tensor_count} tensors: gap {answer.gap:.1e} in "
+            f"{time.process_time() - start:.1f} CPU s"
+        )
 
 
 def codecs() -> None:
@@ -262,7 +298,10 @@ def codecs() -> None:
         )
         ratio = (encode + decode) / copy
         mark = bar(ratio <= 2, f"codec {name}")
-        print(f"  {name:14} encode {1e3 * encode:6.2f}  decode {1e3 * decode:6.2f}  copy {1e3 * copy:5.2f} ms  ratio {ratio:5.2f}  {mark}")
+        print(
+            f"  {name:14} encode {1e3 * encode:6.2f}  decode {1e3 * decode:6.2f}  copy {1e3 * copy:5.2f} "
+            f"ms  ratio {ratio:5.2f}  {mark}"
+        )
 
 
 def drift() -> None:

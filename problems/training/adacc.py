@@ -179,8 +179,10 @@ class Adacc(Problem):
     def apply(self, point: Mapping[str, Any], **options: Any) -> list[dict[str, Any]]:
         """Refuses: a model of shapes cannot be trained; see `AdaccModule`."""
         raise SpaceError(
-            f"this plan is for the shapes of {self.shape.name} on {self.device.name}, not for a module that runs here. "
-            "Plan and train one with 'optimize run adacc-module', or a module of your own with Adacc.from_module."
+            f"this plan is for the shapes of {self.shape.name} on {self.device.name}, not for a module "
+            f"that runs here. "
+            "Plan and train one with 'optimize run adacc-module', or a module of your own with "
+            "Adacc.from_module."
         )
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:

@@ -96,7 +96,10 @@ class Graph:
 
     def record(self) -> dict[str, Any]:
         """Plain data, which also identifies the graph."""
-        data = {name: getattr(self, name) for name in ("name", "digest", "forward", "static", "base_seconds", "blocks")}
+        data = {
+            name: getattr(self, name)
+            for name in ("name", "digest", "forward", "static", "base_seconds", "blocks")
+        }
         return {**data, "other": self.other.tolist(), "saved": [asdict(t) for t in self.saved]}
 
     @classmethod
@@ -104,7 +107,11 @@ class Graph:
         """The graph that `record` described."""
         saved = tuple(
             SavedTensor(
-                **{**t, "parents": tuple(t["parents"]), "treatments": tuple(Treatment(**k) for k in t["treatments"])}
+                **{
+                    **t,
+                    "parents": tuple(t["parents"]),
+                    "treatments": tuple(Treatment(**k) for k in t["treatments"]),
+                }
             )
             for t in data["saved"]
         )

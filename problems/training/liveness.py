@@ -35,7 +35,8 @@ class Liveness:
         return np.array([[t.treatment(name) is not None for name in self.labels] for t in self.graph.saved])
 
     def costs(self, name: str) -> Array:
-        """(tensors, labels) of a treatment's number; a label that a tensor does not have costs as retaining."""
+        """(tensors, labels) of a treatment's number; a label that a tensor does not have costs as
+        retaining."""
         made = np.zeros((len(self.graph.saved), len(self.labels)))
         for i, t in enumerate(self.graph.saved):
             for j, label in enumerate(self.labels):
@@ -59,7 +60,8 @@ class Liveness:
 
     @cached_property
     def early(self) -> tuple[tuple[int, int], ...]:
-        """(tensor, moment) at which a tensor can be asked for before the backward pass asks for it, in order."""
+        """(tensor, moment) at which a tensor can be asked for before the backward pass asks for it, in
+        order."""
         saved = self.graph.saved
         found: list[set[int]] = [set() for _ in saved]
         for i in self.order:
@@ -90,7 +92,11 @@ class Liveness:
         asking = {t.unpacked: t.size + reading[i, drop] for i, t in enumerate(saved)}
         asked = np.zeros((len(self.early), events))
         for k, (i, u) in enumerate(self.early):
-            after = self.early[k + 1][1] if k + 1 < len(self.early) and self.early[k + 1][0] == i else saved[i].unpacked
+            after = (
+                self.early[k + 1][1]
+                if k + 1 < len(self.early) and self.early[k + 1][0] == i
+                else saved[i].unpacked
+            )
             asked[k, u:after] = saved[i].size
             asked[k, u] += max(0.0, reading[i].max() - asking[u])  # it is made before what asks for it
         columns = np.concatenate([always[None], chosen.reshape(-1, events), asked]).T

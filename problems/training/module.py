@@ -49,7 +49,9 @@ class AdaccModule(Problem):
     dropout: float = param(0.0, unit="1", help="share of activations dropped (gpt and encoder)")
     memory: float = param(30 * units.MiB, unit="B", help="memory that the step may use, weights included")
     error_budget: float = param(0.02, unit="1", help="relative gradient error a block, mean over blocks")
-    offload: bool = param(False, help="allow moving tensors away: to pinned host memory, or to a file from a CPU")
+    offload: bool = param(
+        False, help="allow moving tensors away: to pinned host memory, or to a file from a CPU"
+    )
     optimizer: str = param("adam", choices=("adam", "sgd"), help="whose state is counted")
     graph: Graph | None = param(None, help="a recorded module (from_module); replaces the small one")
 
@@ -63,10 +65,13 @@ class AdaccModule(Problem):
         """Check sizes."""
         for name in ("batch", "sequence", "layers", "hidden", "heads"):
             if getattr(self, name) < 1:
-                raise SpaceError(f"parameter '{name}' of adacc-module must be at least 1, got {getattr(self, name)}.")
+                raise SpaceError(
+                    f"parameter '{name}' of adacc-module must be at least 1, got {getattr(self, name)}."
+                )
         if self.hidden % self.heads or (self.module == "llama" and self.hidden // self.heads % 2):
             raise SpaceError(
-                f"parameter 'hidden' of adacc-module must be a multiple of heads ({self.heads}), with an even "
+                f"parameter 'hidden' of adacc-module must be a multiple of heads ({self.heads}), with an "
+                f"even "
                 f"quotient for llama, got {self.hidden}."
             )
         if not 0 <= self.dropout < 1:
@@ -94,7 +99,8 @@ class AdaccModule(Problem):
 
         if device != "host":
             raise SpaceError(
-                f"from_module measures on this machine: device must be 'host', got '{device}'. For another device "
+                f"from_module measures on this machine: device must be 'host', got '{device}'. For "
+                f"another device "
                 "plan by shapes: Adacc(model=..., device=...)."
             )
         limit = units.parse(memory, "B") if isinstance(memory, str) else float(memory)
@@ -167,6 +173,7 @@ class AdaccModule(Problem):
 
         if self.graph is not None:
             raise SpaceError(
-                "this plan is for a module of your own: carry it out with tradespace.problems.training.adacc.apply(model, plan)."
+                "this plan is for a module of your own: carry it out with "
+                "tradespace.problems.training.adacc.apply(model, plan)."
             )
         return compare(self, point, steps=steps, text=text, seed=seed)

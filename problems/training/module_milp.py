@@ -52,7 +52,11 @@ def module_view(problem: AdaccModule) -> MilpView:
     model.moments = pyo.ConstraintList()
     chosen, asked = live.chosen / size, live.asked / size
     for e in range(len(live.always)):
-        terms = [float(chosen[i * len(labels) + j, e]) * model.take[i, j] for i, j in cells if chosen[i * len(labels) + j, e]]
+        terms = [
+            float(chosen[i * len(labels) + j, e]) * model.take[i, j]
+            for i, j in cells
+            if chosen[i * len(labels) + j, e]
+        ]
         terms += [float(asked[k, e]) * model.again[k] for k in range(len(live.early)) if asked[k, e]]
         model.moments.add(model.peak >= pyo.quicksum(terms) + float(live.always[e] / size))
     seconds, error = live.costs("seconds"), live.costs("error")
@@ -73,7 +77,10 @@ def module_view(problem: AdaccModule) -> MilpView:
         return None if named == given else {"action": named}
 
     def decode() -> dict[str, Any]:
-        best = [max((pyo.value(model.take[i, j]), -j) for a, j in cells if a == i) for i in range(len(graph.saved))]
+        best = [
+            max((pyo.value(model.take[i, j]), -j) for a, j in cells if a == i)
+            for i in range(len(graph.saved))
+        ]
         return {"action": [labels[-j] for _, j in best]}
 
     metrics = {
@@ -82,5 +89,3 @@ def module_view(problem: AdaccModule) -> MilpView:
         "error": total(error / graph.blocks),
     }
     return MilpView(model, metrics, decode, encode, upper=UPPER)
-
-

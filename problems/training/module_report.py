@@ -31,7 +31,15 @@ def summary(problem: AdaccModule, point: Mapping[str, Any]) -> list[dict[str, An
         seen[t.block, *part] = count + 1
         key = (*part, count)
         row = rows.setdefault(
-            key, {"tensor": t.name, "MiB": t.size / units.MiB, "stored MiB": 0.0, "freed MiB": 0.0, "time ms": 0.0, "error": 0.0}
+            key,
+            {
+                "tensor": t.name,
+                "MiB": t.size / units.MiB,
+                "stored MiB": 0.0,
+                "freed MiB": 0.0,
+                "time ms": 0.0,
+                "error": 0.0,
+            },
         )
         row["stored MiB"] += found.stored / units.MiB
         row["freed MiB"] += (t.size - found.stored) / units.MiB
@@ -41,5 +49,7 @@ def summary(problem: AdaccModule, point: Mapping[str, Any]) -> list[dict[str, An
     for key, row in rows.items():
         row["treatment"] = runs(labels[key]) if len(labels[key]) > 1 else labels[key][0]
     listed = list(rows.values())
-    total = {name: sum(row[name] for row in listed) for name in listed[0] if name not in {"tensor", "treatment"}}
+    total = {
+        name: sum(row[name] for row in listed) for name in listed[0] if name not in {"tensor", "treatment"}
+    }
     return [*listed, {"tensor": "total", **total, "treatment": f"{len(graph.saved)} tensors"}]

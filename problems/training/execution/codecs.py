@@ -76,7 +76,7 @@ class Codec:
 
 
 def _fused(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32
+    return bool(x.device.type == "cpu" and x.dtype == torch.float32)
 
 
 def _groups(elements: int) -> int:
@@ -175,7 +175,9 @@ class Int4(Codec):
         wide = scale.float()
         if code.dtype == torch.float32 and values.device.type == "cpu":
             made = torch.empty(2 * values.numel())
-            kernels.decode4(values.numpy(), wide.numpy(), made.numpy(), np.int32(self.low), np.float32(self.levels))
+            kernels.decode4(
+                values.numpy(), wide.numpy(), made.numpy(), np.int32(self.low), np.float32(self.levels)
+            )
         else:
             halves = values.view(-1, HALF)
             codes = torch.cat([halves & 15, halves >> 4], 1).float() - self.low

@@ -44,7 +44,8 @@ class Event:
     def __str__(self) -> str:
         did = f"{self.changed} tensors treated anew" if self.changed else "plan kept"
         times = " to ".join(f"{1e3 * t:.2f} ms" for t in self.step_time)
-        return f"step {self.step}: {self.reason}; {did}, step time {times}, error {self.error[0]:.4f} to {self.error[1]:.4f}"
+        errors = " to ".join(f"{e:.4f}" for e in self.error)
+        return f"step {self.step}: {self.reason}; {did}, step time {times}, error {errors}"
 
 
 class Evolution:
@@ -86,7 +87,9 @@ class Evolution:
         if found is None:
             from ....errors import SpaceError
 
-            raise SpaceError(f"no plan for this {type(module).__name__} fits {memory:,.0f} B and the error budget.")
+            raise SpaceError(
+                f"no plan for this {type(module).__name__} fits {memory:,.0f} B and the error budget."
+            )
         self.answer: Answer = found
         self.program = self._program()
 
@@ -95,7 +98,9 @@ class Evolution:
 
     def solve(self) -> Answer | None:
         """The fastest plan by what is known now."""
-        return least(Liveness(self.graph, self.labels), "step_time", {"peak": self.memory, "error": self.error_budget})
+        return least(
+            Liveness(self.graph, self.labels), "step_time", {"peak": self.memory, "error": self.error_budget}
+        )
 
     def apply(self) -> contextlib.AbstractContextManager[Program]:
         """Carry out the plan of the moment for one step."""
@@ -136,8 +141,7 @@ class Evolution:
                         tensors[i] = _scaled(tensors[i], t.label, ratio)
             self.codec_errors = found
             self.graph = dataclasses.replace(self.graph, saved=tuple(tensors))
-            drift = max(drift, self._correct(profile, batch))
-        return drift
+            return max(drift, self._correct(profile, batch))
 
     def _correct(self, profile: Profile, batch: Any) -> float:
         """Scale errors up where the plan's measured gradient error exceeds their sum; the change."""
@@ -149,7 +153,7 @@ class Evolution:
         if measured <= predicted or predicted == 0:
             return 0.0
         ratio = measured / predicted
-        tensors = [t for t in self.graph.saved]
+        tensors = list(self.graph.saved)
         for i, t in enumerate(tensors):
             for treatment in t.treatments:
                 tensors[i] = _scaled(tensors[i], treatment.label, ratio)
@@ -176,7 +180,9 @@ class Evolution:
         keep = after is None or (not broken and after.step_time > (1 - GAIN) * before.step_time)
         chosen = before if keep or after is None else after
         changed = sum(a != b for a, b in zip(before.actions, chosen.actions, strict=True))
-        event = Event(self.steps, reason, changed, (before.step_time, chosen.step_time), (before.error, chosen.error))
+        event = Event(
+            self.steps, reason, changed, (before.step_time, chosen.step_time), (before.error, chosen.error)
+        )
         self.events.append(event)
         if self.heard is not None:
             self.heard(event)

@@ -91,7 +91,7 @@ class Files:
         """Read it back; the file is removed."""
         made = torch.empty(path.stat().st_size, dtype=torch.uint8)
         with path.open("rb") as file:
-            file.readinto(memoryview(made.numpy()))  # type: ignore[attr-defined]
+            file.readinto(memoryview(made.numpy()))
         path.unlink()
         return made.untyped_storage()
 
@@ -116,7 +116,11 @@ class Program:
         for tensor, label in zip(tensors, actions, strict=True):
             treatment = tensor.treatment(label)
             if treatment is None:
-                why = tensor.refused if label == RECOMPUTE else f"it holds {tape.buffers[tensor.buffer].shape[0]}"
+                why = (
+                    tensor.refused
+                    if label == RECOMPUTE
+                    else f"it holds {tape.buffers[tensor.buffer].shape[0]}"
+                )
                 raise SpaceError(f"tensor '{tensor.name}' cannot be treated by '{label}': {why}.")
             self.action[tensor.buffer] = label
             if treatment.codec:
@@ -128,16 +132,34 @@ class Program:
         self.entries = [pack.source for pack in tape.packs]
         # nothing is done with these, and nothing is made from them
         self.plain = [
-            isinstance(e, Outer) or (self.action[e.buffer] == RETAIN and e.buffer not in self.parent) for e in self.entries
+            isinstance(e, Outer) or (self.action[e.buffer] == RETAIN and e.buffer not in self.parent)
+            for e in self.entries
         ]
-        self.place = None if OFFLOAD not in self.action.values() else HostMemory(tape.device) if tape.device.type == "cuda" else Files()
+        self.place = (
+            None
+            if OFFLOAD not in self.action.values()
+            else HostMemory(tape.device)
+            if tape.device.type == "cuda"
+            else Files()
+        )
         self.name = type(module).__name__
 
 
 class _Box:
     """What is known of one buffer in one pass; see the module's first lines."""
 
-    __slots__ = ("__weakref__", "alias", "buffer", "code", "moved", "parents", "run", "states", "storage", "version")
+    __slots__ = (
+        "__weakref__",
+        "alias",
+        "buffer",
+        "code",
+        "moved",
+        "parents",
+        "run",
+        "states",
+        "storage",
+        "version",
+    )
 
     def __init__(self, run: _Pass, buffer: int) -> None:
         self.run, self.buffer = run, buffer
@@ -189,7 +211,9 @@ class _Box:
             assert program.place is not None
             return program.place.get(self.moved)
         if self.parents is None:
-            raise SpaceError(f"{program.name} did not save what a recomputed tensor needs; record the module again.")
+            raise SpaceError(
+                f"{program.name} did not save what a recomputed tensor needs; record the module again."
+            )
         parents, states = self.parents, self.states
         for parent in parents.values():  # each before anything is made here, so that scratch does not add up
             parent.get()
@@ -236,7 +260,8 @@ class _Pass:
             tensor = self.program.outer[leaf.kind][leaf.index]
             if leaf.kind == "parameter" and tensor._version != self.versions[leaf.index]:
                 raise SpaceError(
-                    f"parameter '{self.program.tape.parameters[leaf.index]}' was changed between forward and backward; "
+                    f"parameter '{self.program.tape.parameters[leaf.index]}' was changed between forward "
+                    f"and backward; "
                     "what is recomputed would not be what was computed."
                 )
         tensor = tensor.detach()
@@ -246,7 +271,9 @@ class _Pass:
         """What autograd keeps instead of a tensor."""
         program = self.program
         if self.count >= len(program.entries):
-            raise SpaceError(self.mismatch(f"saves more than the {len(program.entries)} tensors of the recorded step"))
+            raise SpaceError(
+                self.mismatch(f"saves more than the {len(program.entries)} tensors of the recorded step")
+            )
         source = program.entries[self.count]
         if source.shape[2] != tensor.shape or source.shape[0] != tensor.dtype:
             raise SpaceError(
@@ -268,7 +295,10 @@ class _Pass:
 
     def mismatch(self, what: str) -> str:
         """A sentence for a pass that is not the recorded one."""
-        return f"{self.program.name} {what}; the plan is for a step of the recorded shapes and mode. Record it again."
+        return (
+            f"{self.program.name} {what}; the plan is for a step of the recorded shapes and mode. "
+            "Record it again."
+        )
 
 
 def unpack(packed: Any) -> Tensor:
@@ -284,15 +314,19 @@ def unpack(packed: Any) -> Tensor:
 
 
 def actions_of(recording: Recording, plan: Any) -> tuple[str, ...]:
-    """The labels of a plan: a point, a list of labels, or a `ModulePlan`. Raises SpaceError where it does not fit."""
+    """The labels of a plan: a point, a list of labels, or a `ModulePlan`. Raises SpaceError where it does
+    not fit."""
     graph = recording.graph
     digest = getattr(plan, "digest", graph.digest)
     if digest != graph.digest:
-        raise SpaceError(f"the plan was made for another module (digest {digest}, here {graph.digest}); record this one.")
+        raise SpaceError(
+            f"the plan was made for another module (digest {digest}, here {graph.digest}); record this one."
+        )
     labels = getattr(plan, "actions", None) or (plan["action"] if isinstance(plan, Mapping) else plan)
     if len(labels) != len(graph.saved):
         raise SpaceError(
-            f"the plan decides about {len(labels)} tensors, this module saves {len(graph.saved)}: it was made for another module."
+            f"the plan decides about {len(labels)} tensors, this module saves {len(graph.saved)}: it was "
+            f"made for another module."
         )
     if isinstance(plan, Mapping):  # in a point a label that a tensor does not have stands for retain
         pairs = zip(graph.saved, map(str, labels), strict=True)
@@ -305,7 +339,8 @@ def recording_of(module: nn.Module) -> Recording:
     found = RECORDINGS.get(module)
     if found is None:
         raise SpaceError(
-            f"this {type(module).__name__} was not recorded in this process; call Adacc.from_module(module, example_batch) first."
+            f"this {type(module).__name__} was not recorded in this process; call "
+            f"Adacc.from_module(module, example_batch) first."
         )
     return found
 
@@ -322,7 +357,9 @@ def applied(module: nn.Module, program: Program) -> Iterator[Program]:
         run = current.pop()
         run.states = {}
         if run.count not in {0, len(program.entries)}:
-            raise SpaceError(run.mismatch(f"saved {run.count} tensors where {len(program.entries)} were recorded"))
+            raise SpaceError(
+                run.mismatch(f"saved {run.count} tensors where {len(program.entries)} were recorded")
+            )
 
     def pack(tensor: Tensor) -> Any:
         return current[-1].pack(tensor) if current else tensor
@@ -341,7 +378,9 @@ def applied(module: nn.Module, program: Program) -> Iterator[Program]:
             program.place.close()
 
 
-def apply(module: nn.Module, plan: Any, *, stochastic: bool = False) -> contextlib.AbstractContextManager[Program]:
+def apply(
+    module: nn.Module, plan: Any, *, stochastic: bool = False
+) -> contextlib.AbstractContextManager[Program]:
     """Carry out a plan on a recorded module: `with apply(module, plan): loss = module(x); loss.backward()`.
 
     plan: the point of a solution, or its labels. stochastic: codecs round at random, so that gradients of

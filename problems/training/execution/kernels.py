@@ -9,16 +9,28 @@ value. Arrays: x (elements,) fp32, bits the same memory as int32, elements a mul
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
 
+F = TypeVar("F", bound=Callable[..., Any])
 GROUP = 64
 HALF = 32
 _FAST = {"nnan", "ninf", "nsz", "contract", "arcp", "reassoc"}
-_kernel: Any = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
-_inline: Any = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", inline="always")
+
+
+def _kernel(function: F) -> F:
+    """Compile a kernel."""
+    made: F = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")(function)
+    return made
+
+
+def _inline(function: F) -> F:
+    """Compile a part of a kernel."""
+    made: F = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", inline="always")(function)
+    return made
 
 
 @_inline

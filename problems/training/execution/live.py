@@ -21,8 +21,11 @@ def storages(tensors: Iterable[Any]) -> dict[int, torch.UntypedStorage]:
     return {s._cdata: s for s in found}
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[misc]
     """Counts bytes of storages made inside the context: `live` now, `peak` so far."""
+
+    live: int
+    peak: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,4 +57,4 @@ def live_peak(run: Any) -> int:
     with LiveBytes() as counter:
         kept = run()
     del kept
-    return counter.peak
+    return int(counter.peak)

@@ -27,7 +27,7 @@ class Shape:
     dropout: float = 0.0
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]
     """Causal self-attention; q, k and v are views of one product."""
 
     def __init__(self, shape: Shape) -> None:
@@ -46,14 +46,17 @@ class Attention(nn.Module):
         return made
 
 
-class GPTBlock(nn.Module):
+class GPTBlock(nn.Module):  # type: ignore[misc]
     """Norm, attention, add; norm, expand, GELU, contract, add."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(shape.hidden), nn.LayerNorm(shape.hidden)
         self.attention = Attention(shape)
-        self.expand, self.contract = nn.Linear(shape.hidden, 4 * shape.hidden), nn.Linear(4 * shape.hidden, shape.hidden)
+        self.expand, self.contract = (
+            nn.Linear(shape.hidden, 4 * shape.hidden),
+            nn.Linear(4 * shape.hidden, shape.hidden),
+        )
         self.drop = nn.Dropout(shape.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +66,7 @@ class GPTBlock(nn.Module):
         return made
 
 
-class Rotary(nn.Module):
+class Rotary(nn.Module):  # type: ignore[misc]
     """Rotary position embedding of (batch, heads, sequence, channels)."""
 
     cosine: Tensor
@@ -81,7 +84,7 @@ class Rotary(nn.Module):
         return x * self.cosine[: x.shape[2]] + torch.cat([-two, one], -1) * self.sine[: x.shape[2]]
 
 
-class LlamaBlock(nn.Module):
+class LlamaBlock(nn.Module):  # type: ignore[misc]
     """RMS norm, q, k, v, rotary, attention, add; RMS norm, gate, up, SiLU, product, down, add."""
 
     def __init__(self, shape: Shape) -> None:
@@ -98,7 +101,9 @@ class LlamaBlock(nn.Module):
         """(batch, sequence, hidden) in and out."""
         b, s, h = x.shape
         y = self.norm1(x)
-        q, k, v = (p(y).view(b, s, self.heads, -1).transpose(1, 2) for p in (self.query, self.key, self.value))
+        q, k, v = (
+            p(y).view(b, s, self.heads, -1).transpose(1, 2) for p in (self.query, self.key, self.value)
+        )
         mixed = functional.scaled_dot_product_attention(self.rotary(q), self.rotary(k), v, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(b, s, h))
         y = self.norm2(x)
@@ -106,7 +111,7 @@ class LlamaBlock(nn.Module):
         return made
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(nn.Module):  # type: ignore[misc]
     """Embedding, blocks, norm, head, cross-entropy. family: gpt, llama or encoder."""
 
     def __init__(self, family: str, shape: Shape) -> None:
@@ -116,7 +121,13 @@ class LanguageModel(nn.Module):
         self.blocks: nn.Module
         if family == "encoder":
             layer = nn.TransformerEncoderLayer(
-                shape.hidden, shape.heads, 4 * shape.hidden, shape.dropout, "gelu", batch_first=True, norm_first=True
+                shape.hidden,
+                shape.heads,
+                4 * shape.hidden,
+                shape.dropout,
+                "gelu",
+                batch_first=True,
+                norm_first=True,
             )
             self.blocks = nn.TransformerEncoder(layer, shape.layers, enable_nested_tensor=False)
         else:

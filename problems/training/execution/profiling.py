@@ -21,7 +21,16 @@ from ..graph import Graph, SavedTensor, Treatment
 from .codecs import candidates, codec, relative_error
 from .executor import RECORDINGS, Files, HostMemory, Program, Recording, _Pass, applied
 from .live import LiveBytes
-from .recording import Loss, call_form, call_module, input_tensors, loss_of, module_digest, record, undisturbed
+from .recording import (
+    Loss,
+    call_form,
+    call_module,
+    input_tensors,
+    loss_of,
+    module_digest,
+    record,
+    undisturbed,
+)
 from .structure import other_bytes, saved_tensors
 from .tape import Outer, Ref, window
 
@@ -67,7 +76,7 @@ def step(module: nn.Module, batch: Any, loss: Loss | None = None) -> float:
     for p in module.parameters():
         p.grad = None
     value = loss_of(call_module(module, batch), loss)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     return float(value.detach())
 
 
@@ -216,7 +225,7 @@ class Profile:
     def _peak(self, run: Callable[[], Any]) -> int:
         with LiveBytes() as counter, torch.no_grad():
             run()
-        return counter.peak
+        return int(counter.peak)
 
     def recomputed(self, members: Sequence[int]) -> Treatment | None:
         """The treatment of some like tensors by recomputing."""
@@ -229,7 +238,7 @@ class Profile:
 
     def moved(self, members: Sequence[int], place: HostMemory | Files) -> Treatment:
         """The treatment of some like tensors by moving them away."""
-        spent = self.seconds(lambda i: place.get(place.put(self.storages[self.saved[i].buffer])), members)  # type: ignore[arg-type]
+        spent = self.seconds(lambda i: place.get(place.put(self.storages[self.saved[i].buffer])), members)
         return Treatment(OFFLOAD, "", 0, spent, 0.0, 0, 0)
 
     def treatments(self) -> tuple[SavedTensor, ...]:
@@ -252,18 +261,27 @@ def _retain(t: SavedTensor) -> tuple[Treatment, ...]:
 
 def static_bytes(module: nn.Module, optimizer: str) -> int:
     """Bytes of weights and module buffers, and of the optimiser's state."""
-    weights = sum(p.numel() * p.element_size() for p in module.parameters())
-    return (1 + STATE[optimizer]) * weights + sum(b.numel() * b.element_size() for b in module.buffers())
+    weights = sum(int(p.numel() * p.element_size()) for p in module.parameters())
+    return (1 + STATE[optimizer]) * weights + sum(int(b.numel() * b.element_size()) for b in module.buffers())
 
 
-def structure_of(module: nn.Module, batch: Any, loss: Loss | None = None, optimizer: str = "adam") -> Recording:
+def structure_of(
+    module: nn.Module, batch: Any, loss: Loss | None = None, optimizer: str = "adam"
+) -> Recording:
     """The recording of a module without times: each tensor can only be retained."""
     tape = record(module, batch, loss)
     saved, recipes = saved_tensors(tape)
     saved = tuple(dataclasses.replace(t, treatments=_retain(t)) for t in saved)
     other = other_bytes(tape, [t.buffer for t in saved])
     graph = Graph(
-        type(module).__name__, module_digest(module), saved, other, tape.forward, static_bytes(module, optimizer), 0.0, tape.blocks
+        type(module).__name__,
+        module_digest(module),
+        saved,
+        other,
+        tape.forward,
+        static_bytes(module, optimizer),
+        0.0,
+        tape.blocks,
     )
     return Recording(tape, graph, recipes)
 
@@ -282,7 +300,9 @@ def profile(module: nn.Module, batch: Any, loss: Loss | None = None, optimizer: 
     return found
 
 
-def remember(module: nn.Module, batch: Any, graph: Graph, loss: Loss | None = None, optimizer: str = "adam") -> Recording:
+def remember(
+    module: nn.Module, batch: Any, graph: Graph, loss: Loss | None = None, optimizer: str = "adam"
+) -> Recording:
     """Record a module whose graph was measured before, such as in another process."""
     recording = structure_of(module, batch, loss, optimizer)
     fresh = recording.graph
@@ -290,7 +310,8 @@ def remember(module: nn.Module, batch: Any, graph: Graph, loss: Loss | None = No
         from ....errors import SpaceError
 
         raise SpaceError(
-            f"the plan was made for another module (digest {graph.digest}, here {fresh.digest}); record this one."
+            f"the plan was made for another module (digest {graph.digest}, here {fresh.digest}); record "
+            f"this one."
         )
     found = Recording(recording.tape, graph, recording.recipes)
     RECORDINGS[module] = found

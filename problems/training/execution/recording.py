@@ -48,16 +48,22 @@ def loss_of(output: Any, loss: Loss | None = None) -> Tensor:
     if found is None and isinstance(output, dict):
         found = output.get("loss")
     if found is None:
-        found = next((t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()), None)
+        found = next(
+            (t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()), None
+        )
         if found is None:
-            raise SpaceError("the module returns no floating-point tensor; pass loss=, a function of its output.")
+            raise SpaceError(
+                "the module returns no floating-point tensor; pass loss=, a function of its output."
+            )
         found = found if found.numel() == 1 else found.float().square().mean()
-    return found.reshape(())  # type: ignore[no-any-return]
+    return found.reshape(())
 
 
 def module_digest(module: nn.Module) -> str:
     """Sixteen digits that two modules share where their classes, parameters and buffers are alike."""
-    parts = [f"{n} {type(m).__module__}.{type(m).__qualname__} {m.training}" for n, m in module.named_modules()]
+    parts = [
+        f"{n} {type(m).__module__}.{type(m).__qualname__} {m.training}" for n, m in module.named_modules()
+    ]
     tensors = [*module.named_parameters(), *module.named_buffers()]
     parts += [f"{n} {tuple(t.shape)} {t.dtype} {t.device.type}" for n, t in tensors]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -77,7 +83,7 @@ def repeated_blocks(module: nn.Module) -> tuple[str, ...]:
     return best[1]
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[misc]
     """Logs operators, saved tensors and deaths. keep: whether saved tensors are kept for a backward pass."""
 
     def __init__(self, module: nn.Module, inputs: list[Tensor], blocks: tuple[str, ...], keep: bool) -> None:
@@ -137,9 +143,15 @@ class _Recorder(TorchDispatchMode):
         sources = [self.source(t) if isinstance(t, Tensor) else t for t in leaves]
         made = func(*args, **(kwargs or {}))
         event = self.tick()
-        random = state is not None and any(not torch.equal(a, b) for a, b in zip(state, self._states(), strict=True))
+        random = state is not None and any(
+            not torch.equal(a, b) for a, b in zip(state, self._states(), strict=True)
+        )
         call = Call(func, tuple(sources), spec, event, random, len(self.packs))
-        changed = [i for i, a in enumerate(func._schema.arguments) if a.alias_info is not None and a.alias_info.is_write]
+        changed = [
+            i
+            for i, a in enumerate(func._schema.arguments)
+            if a.alias_info is not None and a.alias_info.is_write
+        ]
         for i in changed:
             value = args[i] if i < len(args) else (kwargs or {}).get(func._schema.arguments[i].name)
             for t in tree_leaves(value):
@@ -151,7 +163,12 @@ class _Recorder(TorchDispatchMode):
         for position, t in enumerate(tree_leaves(made)):
             if isinstance(t, Tensor):
                 key = t.untyped_storage()._cdata
-                if key not in before and key not in self.index and key not in self.outer and t.untyped_storage().nbytes():
+                if (
+                    key not in before
+                    and key not in self.index
+                    and key not in self.outer
+                    and t.untyped_storage().nbytes()
+                ):
                     self._make(t, key, call, position)
         self.poll(event)
         return made
@@ -177,8 +194,10 @@ class _Recorder(TorchDispatchMode):
         buffer = self.buffers[self.index[key]]
         if buffer.packs:
             raise SpaceError(
-                f"{call.function} in '{self.path[-1] if self.path else 'the loss'}' changes in place a tensor of "
-                f"'{buffer.path}' ({buffer.producer}) that the backward pass reads; use the operator that makes a new tensor."
+                f"{call.function} in '{self.path[-1] if self.path else 'the loss'}' changes in place a "
+                f"tensor of "
+                f"'{buffer.path}' ({buffer.producer}) that the backward pass reads; use the operator that "
+                f"makes a new tensor."
             )
         buffer.calls.append(call)
 
@@ -207,7 +226,7 @@ class _Recorder(TorchDispatchMode):
         number, tensor = packed
         self.unpacked.setdefault(number, self.tick())
         self.poll(self.event - 1)
-        return tensor  # type: ignore[no-any-return]
+        return tensor
 
     # --- modules
     @contextlib.contextmanager
@@ -259,14 +278,17 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 def record(module: nn.Module, batch: Any, loss: Loss | None = None) -> Tape:
     """The tape of a step. Raises SpaceError where the module cannot be planned."""
     if not any(p.requires_grad for p in module.parameters()):
-        raise SpaceError(f"{type(module).__name__} has no parameter that requires a gradient: nothing is saved to plan.")
+        raise SpaceError(
+            f"{type(module).__name__} has no parameter that requires a gradient: nothing is saved to plan."
+        )
     blocks = repeated_blocks(module)
     natural = _step(module, batch, loss, blocks, keep=False)
     step = _step(module, batch, loss, blocks, keep=True)
     end = natural.event
     if [b.size for b in natural.buffers] != [b.size for b in step.buffers[: len(natural.buffers)]]:
         raise SpaceError(
-            f"{type(module).__name__} ran differently the second time on the same batch; its operators must not "
+            f"{type(module).__name__} ran differently the second time on the same batch; its operators "
+            f"must not "
             "depend on chance or on state."
         )
     for early, buffer in zip(natural.buffers, step.buffers, strict=False):
@@ -291,10 +313,12 @@ def _step(module: nn.Module, batch: Any, loss: Loss | None, blocks: tuple[str, .
         with hooks:
             value = loss_of(call_module(module, batch), loss)
         if not value.requires_grad:
-            raise SpaceError(f"the loss of {type(module).__name__} requires no gradient: nothing is saved to plan.")
+            raise SpaceError(
+                f"the loss of {type(module).__name__} requires no gradient: nothing is saved to plan."
+            )
         recorder.poll(recorder.event)
         if keep:
             recorder.backward = True
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             recorder.poll(recorder.event)
     return recorder

@@ -18,11 +18,16 @@ STATEFUL = ("batch_norm", "_local_scalar_dense")
 
 
 def plannable(tape: Tape) -> tuple[int, ...]:
-    """Buffers that a plan decides about: made and saved inside the module, not tiny, let go of before the end."""
+    """Buffers that a plan decides about: made and saved inside the module, not tiny, let go of before the
+    end."""
     saved = [b for b in tape.buffers if b.packs and b.forward]
     largest = max((b.size for b in saved), default=0)
     floor = max(SMALLEST, STATISTICS_SHARE * largest)
-    return tuple(b.index for b in saved if b.size >= floor and not b.outside and b.natural < tape.forward and b.died > b.natural)
+    return tuple(
+        b.index
+        for b in saved
+        if b.size >= floor and not b.outside and b.natural < tape.forward and b.died > b.natural
+    )
 
 
 def content(buffer: Buffer) -> str:
@@ -96,7 +101,8 @@ def saved_tensors(tape: Tape) -> tuple[tuple[SavedTensor, ...], dict[int, Recipe
     for index in chosen:
         buffer = tape.buffers[index]
         found = recipe(tape, index)
-        refused, parents = "", ()
+        refused = ""
+        parents: tuple[int, ...] = ()
         if isinstance(found, str):
             refused = found
         else:
@@ -104,8 +110,9 @@ def saved_tensors(tape: Tape) -> tuple[tuple[SavedTensor, ...], dict[int, Recipe
             parents = tuple(place[p] for p in found.parents if p in place)
         tensors.append(
             SavedTensor(
-                index, buffer.path, buffer.producer, content(buffer), buffer.block, buffer.size, width(tape, buffer),
-                buffer.created, tape.packs[buffer.packs[0]].event, buffer.natural, unpacked(tape, index), buffer.died,
+                index, buffer.path, buffer.producer, content(buffer), buffer.block, buffer.size,
+                width(tape, buffer), buffer.created, tape.packs[buffer.packs[0]].event, buffer.natural,
+                unpacked(tape, index), buffer.died,
                 parents, refused,
             )
         )  # fmt: skip

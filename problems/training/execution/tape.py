@@ -27,7 +27,7 @@ def window(storage: torch.UntypedStorage, shape: Geometry) -> Tensor:
     """The tensor of a geometry in a storage."""
     dtype, offset, size, stride = shape
     made = torch.empty(0, dtype=dtype, device=storage.device)
-    return made.set_(storage, offset, size, stride)  # type: ignore[call-overload,no-any-return]
+    return made.set_(storage, offset, size, stride)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,9 @@ class Recipe:
         """Calls that draw random numbers."""
         return tuple(call for call in self.calls if call.random)
 
-    def run(self, fetch: Callable[[Ref | Outer], Tensor], state: Callable[[Call], Tensor]) -> torch.UntypedStorage:
+    def run(
+        self, fetch: Callable[[Ref | Outer], Tensor], state: Callable[[Call], Tensor]
+    ) -> torch.UntypedStorage:
         """Make the buffer. fetch: a tensor made elsewhere. state: the generator's before a random call."""
         made: dict[int, torch.UntypedStorage] = {}
         for call, slots, outputs, ended in self.steps:

@@ -30,8 +30,15 @@ if TYPE_CHECKING:
 RATE = 3e-3
 LAST = 10
 BUDGETS = (0.75, 0.5, 0.25, 0.1, 0.0)
-SAVED_OPERATORS = ("mm", "addmm", "bmm", "baddbmm", "_scaled_dot_product_flash_attention_for_cpu",
-                   "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention")  # fmt: skip
+SAVED_OPERATORS = (
+    "mm",
+    "addmm",
+    "bmm",
+    "baddbmm",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention",
+)
 
 
 @contextlib.contextmanager
@@ -58,7 +65,9 @@ def allocated_peak(run: Callable[[], Any]) -> int:
 
     with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         run()
-    events = [(e.start_ns(), e.nbytes()) for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events = [
+        (e.start_ns(), e.nbytes()) for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"
+    ]
     sizes = [size for _, size in sorted(events, key=lambda event: event[0])]
     return int(max(np.cumsum(sizes), default=0))
 
@@ -111,16 +120,25 @@ class Policy:
         return self.peak
 
 
-def planned(name: str, problem: AdaccModule, actions: Sequence[str], seed: int, stochastic: bool = False) -> Policy:
+def planned(
+    name: str, problem: AdaccModule, actions: Sequence[str], seed: int, stochastic: bool = False
+) -> Policy:
     """Training by a plan of a problem's small module."""
     module = small_module(problem, seed)
     recording = ready(problem, module)
     graph = recording.graph
-    chosen = [a if t.treatment(a) is not None else "retain" for t, a in zip(graph.saved, actions, strict=True)]
+    chosen = [
+        a if t.treatment(a) is not None else "retain" for t, a in zip(graph.saved, actions, strict=True)
+    ]
     program = Program(module, recording_of(module), chosen, stochastic)
     metrics = problem.replace(offload=True).score({"action": chosen}).metrics
     return Policy(
-        name, module, module, partial(applied, module, program), float(metrics["peak"][0]), float(metrics["step_time"][0])
+        name,
+        module,
+        module,
+        partial(applied, module, program),
+        float(metrics["peak"][0]),
+        float(metrics["step_time"][0]),
     )
 
 
@@ -138,8 +156,11 @@ def checkpointed(name: str, module: nn.Module, selective: bool = False) -> Polic
     return Policy(name, module, module)
 
 
-def budgeted(name: str, make: Callable[[], nn.Module], budget: float, batch: Sequence[Tensor]) -> Policy | str:
-    """Training with PyTorch's activation memory budget, without a C++ compiler; or why it does not work here."""
+def budgeted(
+    name: str, make: Callable[[], nn.Module], budget: float, batch: Sequence[Tensor]
+) -> Policy | str:
+    """Training with PyTorch's activation memory budget, without a C++ compiler; or why it does not work
+    here."""
     import torch._dynamo
     import torch._functorch.config as config
 
@@ -155,7 +176,8 @@ def budgeted(name: str, make: Callable[[], nn.Module], budget: float, batch: Seq
 
 
 def best_budget(make: Callable[[], nn.Module], batch: Sequence[Tensor], peak: int) -> Policy | str:
-    """PyTorch's largest activation memory budget whose measured peak is within `peak`, else its smallest peak."""
+    """PyTorch's largest activation memory budget whose measured peak is within `peak`, else its smallest
+    peak."""
     found: Policy | str = "not tried"
     least: Policy | None = None
     for budget in BUDGETS:
@@ -180,7 +202,12 @@ def train(policies: Sequence[Policy], text: Tensor, batch: int, sequence: int, s
 
 
 def compare(
-    problem: AdaccModule, point: Mapping[str, Any], *, steps: int = 100, text: Path | None = None, seed: int = 0
+    problem: AdaccModule,
+    point: Mapping[str, Any],
+    *,
+    steps: int = 100,
+    text: Path | None = None,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Rows for `optimize apply`: the plan, no policy, PyTorch's own policies, one codec everywhere."""
     letters = characters(text)
@@ -200,7 +227,9 @@ def compare(
     said = best_budget(fresh, batch, plan.peak)
     if isinstance(said, Policy):
         policies.append(said)
-    policies += [planned(f"{label} everywhere", problem, [label] * len(graph.saved), seed) for label in (INT8, INT4)]
+    policies += [
+        planned(f"{label} everywhere", problem, [label] * len(graph.saved), seed) for label in (INT8, INT4)
+    ]
     for policy in policies[4:]:
         policy.measure(batch)
     for policy in policies:  # measuring has drawn no step; the same weights for all

@@ -1,4 +1,5 @@
-"""The closure model against Checkmate's exact one: R, S, FREE and U a stage and tensor (Jain 2020, section 4)."""
+"""The closure model against Checkmate's exact one: R, S, FREE and U a stage and tensor (Jain 2020, section
+4)."""
 
 from __future__ import annotations
 
@@ -37,7 +38,13 @@ def graph(problem: Adacc) -> list[tuple[float, float, list[int]]]:
             nodes.append((t.size, seconds, parents))
         backward.append([place[t.name] for t in tensors if t.needed])
     for reads in reversed(backward):
-        nodes.append((0.0, 0.0, [*reads, *([len(nodes) - 1] if len(nodes) > len(tensors) * problem.block_count else [])]))
+        nodes.append(
+            (
+                0.0,
+                0.0,
+                [*reads, *([len(nodes) - 1] if len(nodes) > len(tensors) * problem.block_count else [])],
+            )
+        )
     return nodes
 
 
@@ -62,7 +69,9 @@ def checkmate(nodes: list[tuple[float, float, list[int]]], budget: float) -> flo
         rows.append(({run[t, t]: 1.0}, 1.0, 1.0))
         for i in range(t + 1):
             for p in nodes[i][2]:
-                rows.append(({run[t, i]: 1.0, run[t, p]: -1.0, **({save[t, p]: -1.0} if p < t else {})}, -np.inf, 0.0))
+                rows.append(
+                    ({run[t, i]: 1.0, run[t, p]: -1.0, **({save[t, p]: -1.0} if p < t else {})}, -np.inf, 0.0)
+                )
             if i < t and t + 1 < n:
                 rows.append(({save[t + 1, i]: 1.0, save[t, i]: -1.0, run[t, i]: -1.0}, -np.inf, 0.0))
         if t + 1 < n:
@@ -96,9 +105,17 @@ def checkmate(nodes: list[tuple[float, float, list[int]]], budget: float) -> flo
     lines = [(r, k, v) for r, (row, _, _) in enumerate(rows) for k, v in row.items()]
     r, k, v = (np.array(c) for c in zip(*lines, strict=True))
     limits = LinearConstraint(
-        csr_array((v, (r, k)), shape=(len(rows), width)), [low for _, low, _ in rows], [high for _, _, high in rows]
+        csr_array((v, (r, k)), shape=(len(rows), width)),
+        [low for _, low, _ in rows],
+        [high for _, _, high in rows],
     )
-    found = milp(cost, constraints=limits, integrality=whole, bounds=Bounds(0, top), options={"time_limit": 20, "mip_rel_gap": 1e-4})
+    found = milp(
+        cost,
+        constraints=limits,
+        integrality=whole,
+        bounds=Bounds(0, top),
+        options={"time_limit": 20, "mip_rel_gap": 1e-4},
+    )
     return None if found.x is None else float((found.mip_dual_bound - 1.0) * seconds.sum())
 
 

@@ -20,7 +20,9 @@ def activations(name: str, elements: int = 512 * 48) -> torch.Tensor:
 
 @pytest.mark.parametrize("elements", [512 * 48, 48])
 @pytest.mark.parametrize("name", NAMES)
-def test_error_is_half_a_step_of_the_group_at_most_and_the_size_is_as_stated(name: str, elements: int) -> None:
+def test_error_is_half_a_step_of_the_group_at_most_and_the_size_is_as_stated(
+    name: str, elements: int
+) -> None:
     x, made = activations(name, elements), codecs.codec(name, 48)
     code = made.encode(x)
     back = made.decode(code)

@@ -234,7 +234,9 @@ def test_a_parameter_changed_before_the_backward_pass_is_noticed() -> None:
     from tradespace.problems.training.graph import Treatment
 
     saved = tuple(
-        t if t.refused else profiling.dataclasses.replace(t, treatments=(Treatment("recompute", "", 0, 0, 0, 0, 0),))
+        t
+        if t.refused
+        else profiling.dataclasses.replace(t, treatments=(Treatment("recompute", "", 0, 0, 0, 0, 0),))
         for t in recorded.graph.saved
     )
     graph = profiling.dataclasses.replace(recorded.graph, saved=saved)
@@ -244,7 +246,9 @@ def test_a_parameter_changed_before_the_backward_pass_is_noticed() -> None:
         loss = module(*example)
         with torch.no_grad():
             module.norm.weight.mul_(2.0)
-        with pytest.raises(SpaceError, match=r"norm\.weight.*changed between forward and backward|changed in place"):
+        with pytest.raises(
+            SpaceError, match=r"norm\.weight.*changed between forward and backward|changed in place"
+        ):
             loss.backward()
 
 
@@ -277,9 +281,7 @@ def test_spare_memory_and_a_broken_budget_change_the_plan_and_nothing_else_does(
     module, example, problem = planned("llama")
     tight, wide = at_share(problem, 0.35), at_share(problem, 0.9)
     heard: list[evolution.Event] = []
-    run = evolution.Evolution(
-        module, tight.memory, 1.0, problem.action_labels, every=1, heard=heard.append
-    )
+    run = evolution.Evolution(module, tight.memory, 1.0, problem.action_labels, every=1, heard=heard.append)
     run.after_step(example)
     quiet = len([e for e in heard if e.changed])
     run.memory, run.wait = wide.memory, 1
