@@ -84,7 +84,7 @@ def fits(
     due = request.base + mesh.tpot * request.generated
     if not instance.ready:
         due += max(0.0, min(instance.ready_at - now, instance.weights / node.kind.load_rate))
-    return deadlines_hold(node, instance, request, due, duration, now, mesh.tpot, without)
+    return deadlines_hold(node, instance, request, due, duration, now, mesh.tpot, without=without)
 
 
 def fits_new(mesh: Mesh, node: Node, request: Request, now: float) -> bool:
@@ -160,9 +160,7 @@ def _victim(mesh: Mesh, target: Instance, request: Request, by_memory: bool) -> 
         return i.batch if by_batch else i.share(tpot)
 
     own = target.batch if by_batch else target.share(tpot)
-    small = [
-        i for i in node.instances if i is not target and i.ready and not i.closing and measure(i) <= own
-    ]
+    small = [i for i in node.instances if i is not target and i.ready and not i.closing and measure(i) <= own]
     for victim in sorted(small, key=measure):
         freed = victim.weights + victim.planned if by_memory else victim.share(tpot)
         if freed >= gap:

@@ -173,26 +173,26 @@ def slot_count(model: Architecture) -> int:
 
 def gpu_node(
     model: Architecture | None = None,
-    name: str = "a100-sxm-80gb",
     memory: float = 78 * GiB,
     price: float = 4.0,
+    on: Device | None = None,
 ) -> NodeKind:
     """A GPU node as published: a 7B loads in 1 s, 78 GB less 1.5 GB a slot."""
     slots = 4 if model is None else slot_count(model)
     rate = weights(architecture("llama-2-7b")) / 1.0
-    return NodeKind("gpu", device(name), memory, slots, load_rate=rate, price=price)
+    return NodeKind("gpu", on or device("a100-sxm-80gb"), memory, slots, load_rate=rate, price=price)
 
 
 def cpu_node(
     model: Architecture | None = None,
-    name: str = "xeon-6462c",
     memory: float = 256 * GiB,
     price: float = 1.0,
+    on: Device | None = None,
 ) -> NodeKind:
     """A CPU node as published: weights stay in memory, each slot has a cache of 16 GB (3B) or 32 GB."""
     slots = 2 if model is None else max(1, slot_count(model) // 2)
     cache = (16 if slots == 4 else 32) * GiB
-    return NodeKind("cpu", device(name), memory, slots, cache=cache, price=price)
+    return NodeKind("cpu", on or device("xeon-6462c"), memory, slots, cache=cache, price=price)
 
 
 def published(model: str = "llama-2-7b", cpus: int = 4, gpus: int = 4) -> Cluster:
@@ -226,8 +226,8 @@ def check(kinds: Sequence[NodeKind], models: Sequence[Architecture], level: Serv
         first = min(Pace(k.device, model).prefill(1) for k in fitting)
         if level.ceiling < first or level.floor < first:
             raise SpaceError(
-                f"TTFT of {1e3 * min(level.ceiling, level.floor):g} ms is below what '{model.name}' can reach "
-                f"on any node: {1e3 * first:.3g} ms for a prompt of one token."
+                f"TTFT of {1e3 * min(level.ceiling, level.floor):g} ms is below what '{model.name}' "
+                f"can reach on any node: {1e3 * first:.3g} ms for a prompt of one token."
             )
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from ....costmodels.architectures import Architecture
 from . import memory
-from .admission import consolidate, evict, find, find_on
-from .cluster import Cluster, NodeKind, Pace, ServiceLevel, check, concurrency_limit, slot_count, weights
+from .admission import consolidate, find, find_on
+from .cluster import Cluster, NodeKind, Pace, ServiceLevel, check, concurrency_limit, weights
+from .dispatch import dispatch
 from .policy import FULL, Policy
 from .state import (
     DROPPED,
@@ -22,7 +23,6 @@ from .state import (
     PLACED,
     QUEUED,
     REJECTED,
-    RUNNING,
     Instance,
     Node,
     Request,
@@ -81,10 +81,10 @@ class Mesh:
         self._paces: dict[tuple[str, str], Pace] = {}
         self._limits: dict[tuple[str, str], int] = {}
         self._wakes: list[tuple[float, int, str, Request | Instance | Node, int]] = []
-        self._outbox: list[Work] = []
+        self.outbox: list[Work] = []
         self._dirty: dict[int, Node] = {}
         self._released: dict[int, Node] = {}
-        self._instances = self._sequence = self._turn = 0
+        self._instances = self._sequence = self.turns = 0
 
     # --- what a gateway calls ---------------------------------------------------------------------
     def admit(self, request: Request, now: float) -> Decision:
@@ -115,8 +115,8 @@ class Mesh:
         while self._dirty:
             _, node = self._dirty.popitem()
             if node.running is None:
-                self._dispatch(node, now)
-        started, self._outbox = self._outbox, []
+                dispatch(self, node, now)
+        started, self.outbox = self.outbox, []
         return started
 
     def complete(self, work: Work, now: float, finished: Iterable[Request] = (), steps: int = 0) -> None:
@@ -127,7 +127,7 @@ class Mesh:
             node.running = None
             if instance.closing:
                 if instance.action is None and instance in node.instances:
-                    memory.unload(instance, self._outbox, now)
+                    memory.unload(instance, self.outbox, now)
                     self._released[node.number] = node
                 return
             if work.kind == "prefill":
@@ -145,7 +145,7 @@ class Mesh:
                 self._relax(instance, now)
             if done or work.kind == "prefill":
                 self._released[node.number] = node
-        elif memory.finish(work, self._outbox, now) or work.kind == "load":
+        elif memory.finish(work, self.outbox, now) or work.kind == "load":
             self._released[node.number] = node
 
     @property
@@ -212,7 +212,7 @@ class Mesh:
         instance.served += 1
         request.instance = instance
         self._move(request, PLACED)
-        self._grow(instance, now)
+        self.grow(instance, now)
         self._dirty[instance.node.number] = instance.node
 
     def open(self, node: Node, request: Request, now: float) -> Instance:
@@ -223,12 +223,12 @@ class Mesh:
         instance = Instance(
             self._instances, model, node, self.pace(node.kind, model), shape.cache_bytes(), weights(shape)
         )
-        self._turn += 1
-        instance.turn = self._turn
+        self.turns += 1
+        instance.turn = self.turns
         node.instances.append(instance)
         self.serving.setdefault(model, []).append(instance)
         size = self.opening(node.kind, model, instance.required(self.expected, request), node.room)
-        memory.reserve(instance, size, self._outbox, now)
+        memory.reserve(instance, size, self.outbox, now)
         return instance
 
     def detach(self, request: Request) -> None:
@@ -250,7 +250,7 @@ class Mesh:
     def retire(self, instance: Instance, now: float) -> None:
         """Close an instance without requests."""
         self.serving[instance.model].remove(instance)
-        memory.close(instance, self._outbox, now)
+        memory.close(instance, self.outbox, now)
         self._released[instance.node.number] = instance.node
 
     def requeue(self, request: Request, now: float) -> None:
@@ -296,9 +296,10 @@ class Mesh:
 
     def _enqueue(self, request: Request, now: float) -> None:
         self.queue[request.number] = request
-        self._schedule(request.due(self.tpot), "expire", request)
+        self.schedule(request.due(self.tpot), "expire", request)
 
-    def _schedule(self, time: float, kind: str, thing: Request | Instance | Node, stamp: int = 0) -> None:
+    def schedule(self, time: float, kind: str, thing: Request | Instance | Node, stamp: int = 0) -> None:
+        """Have `step` look at a request, an instance or a node at a time."""
         self._sequence += 1
         heapq.heappush(self._wakes, (time, self._sequence, kind, thing, stamp))
 
@@ -328,7 +329,7 @@ class Mesh:
                 instance = found if isinstance(found, Instance) else self.open(found, request, now)
                 self.attach(request, instance, now)
 
-    def _grow(self, instance: Instance, now: float) -> bool:
+    def grow(self, instance: Instance, now: float) -> bool:
         """Plan for what the requests need, the watermark above it where there is room."""
         if not instance.node.kind.elastic or self.policy.admission == "limit":
             return False
@@ -339,7 +340,7 @@ class Mesh:
             return False
         wanted = need * (1 + self.policy.watermark)
         memory.plan(instance, min(wanted, instance.planned + instance.node.room))
-        memory.settle(instance, self._outbox, now)
+        memory.settle(instance, self.outbox, now)
         return True
 
     def _relax(self, instance: Instance, now: float) -> None:
@@ -347,12 +348,12 @@ class Mesh:
         if not instance.batch:
             instance.idle_since = now
             keep = self.policy.keep_alive if instance.node.kind.gpu else 0.0
-            self._schedule(now + keep, "idle", instance, instance.served)
+            self.schedule(now + keep, "idle", instance, instance.served)
         if instance.node.kind.elastic and self.policy.admission != "limit":
             recommended = instance.required(self.expected) * (1 + self.policy.watermark)
             if recommended * (1 + self.policy.watermark) < instance.planned:
                 memory.plan(instance, recommended)
-                memory.settle(instance, self._outbox, now)
+                memory.settle(instance, self.outbox, now)
 
     def _rest(self, instance: Instance, worked: float, now: float) -> None:
         """A static half rests as long as it ran."""
@@ -400,69 +401,3 @@ class Mesh:
         request.instance, request.finish = None, now
         self._move(request, FINISHED)
         self.expected += FORGETTING * (request.generated - self.expected)
-
-    def _quantum(self, instance: Instance) -> int:
-        if not instance.node.kind.gpu or instance.prefills:
-            return 1
-        return self.policy.quantum or slot_count(self.models[instance.model]) // 2
-
-    def _dispatch(self, node: Node, now: float) -> None:
-        """Start the iteration whose token is due first."""
-        best, key, chosen = None, math.inf, None
-        headroom = self.policy.order == "headroom"
-        resume = math.inf
-        for instance in list(node.instances):
-            if not instance.ready or instance.closing or not (instance.decoding or instance.prefills):
-                instance.billed = math.nan
-                continue
-            if instance.action is not None and instance.action.state == RUNNING:
-                continue
-            if instance.resume_at > now:
-                resume = min(resume, instance.resume_at)
-                continue
-            room = instance.held / instance.per_token - instance.cached
-            prefill, first = None, math.inf
-            for r in instance.prefills.values():
-                due = r.base + self.tpot * r.generated if headroom else r.arrival
-                if due < first and r.prompt + r.generated + 1 <= room:
-                    prefill, first = r, due
-            decode = math.inf
-            if instance.decoding:
-                if len(instance.decoding) > room:
-                    self._hazard(instance, now)
-                    if not instance.decoding or instance.cached + len(instance.decoding) > (
-                        instance.held / instance.per_token
-                    ):
-                        continue
-                decode = instance.slack + self.tpot * instance.iterations
-            if not headroom:
-                first, decode = (float(instance.turn),) * 2 if prefill else (math.inf, float(instance.turn))
-                decode = decode if instance.decoding else math.inf
-            if first <= decode and first < key:
-                best, key, chosen = instance, first, prefill
-            elif decode < key:
-                best, key, chosen = instance, decode, None
-        if best is None:
-            if resume < math.inf:
-                self._schedule(resume, "resume", node)
-            return
-        self._turn += 1
-        best.turn = self._turn
-        if chosen is not None:
-            work = Work("prefill", best, best.pace.prefill(chosen.prompt + chosen.generated), chosen)
-        else:
-            batch = len(best.decoding)
-            fitting = int((best.held / best.per_token - best.cached) // batch)
-            steps = max(1, min(self._quantum(best), fitting))
-            work = Work("decode", best, steps * best.pace.decode(batch, best.cached), steps=steps)
-        work.start, work.state = now, RUNNING
-        node.running, node.free_at = work, now + work.seconds
-        self._outbox.append(work)
-
-    def _hazard(self, instance: Instance, now: float) -> None:
-        """The next token does not fit: grow, or let the request with most headroom go."""
-        if instance.planned > instance.held or self._grow(instance, now):
-            if instance.planned > instance.held:
-                return
-        while instance.decoding and instance.cached + len(instance.decoding) > instance.held / instance.per_token:
-            evict(self, instance, now)

@@ -120,7 +120,7 @@ class _Run:
 
     def play(self, watch: Callable[[Mesh], None] | None) -> None:
         mesh, heap, requests = self.mesh, self.heap, self.requests
-        arrival = self.trace.arrival.tolist() + [math.inf]
+        arrival = [*self.trace.arrival.tolist(), math.inf]
         last = arrival[-2]
         following, sample = 0, arrival[0]
         while True:

@@ -142,9 +142,9 @@ class Instance:
 class Work:
     """Something for an executor to do on a node; report it back with `Mesh.complete`.
 
-    kind: prefill, decode, load, resize or unload. seconds: what the mesh expects. requests: whose
-    prompt. steps: decode iterations. size: bytes of cache after a resize; reserved: while it lasts. Loads, resizes and unloads
-    occupy their instance only; prefill and decode occupy the node.
+    kind: prefill, decode, load, resize or unload. seconds: what the mesh expects. request: whose
+    prompt. steps: decode iterations. size: bytes of cache after a resize; reserved: while it lasts.
+    Loads, resizes and unloads occupy their instance only; prefill and decode occupy the node.
     """
 
     kind: str

@@ -15,16 +15,27 @@ from .cluster import Pace
 from .state import Instance, Node, Request
 
 EPSILON = 1e-9
+Jobs = list[tuple[float, float]]
+"""Deadlines with seconds of work."""
 
 
 def deadlines_hold(
-    node: Node, target: Instance | None, request: Request, due: float, duration: float, now: float, tpot: float,
-    without: Instance | None = None, fresh: Pace | None = None,
-) -> bool:  # fmt: skip
+    node: Node,
+    target: Instance | None,
+    request: Request,
+    due: float,
+    duration: float,
+    now: float,
+    tpot: float,
+    *,
+    without: Instance | None = None,
+    fresh: Pace | None = None,
+) -> bool:
     """Whether the request's first token comes by `due` and nobody else's tokens become late for it.
 
     target: the instance that would take it; None for one that does not exist yet and would have the pace
-    `fresh`. duration: of its prefill. without: an instance whose requests leave. Only deadlines from `due` on can be hurt by it.
+    `fresh`. duration: of its prefill. without: an instance whose requests leave. Only deadlines from
+    `due` on can be hurt by it.
     """
     start = now
     if node.running is not None and node.free_at > now:
@@ -52,9 +63,7 @@ def deadlines_hold(
     return demand_fits(start, prefills, streams, due, tpot)
 
 
-def demand_fits(
-    start: float, prefills: list[tuple[float, float]], streams: list[tuple[float, float]], since: float, tpot: float
-) -> bool:  # fmt: skip
+def demand_fits(start: float, prefills: Jobs, streams: Jobs, since: float, tpot: float) -> bool:
     """Whether the work due by each deadline from `since` on fits between `start` and it.
 
     prefills: (deadline, seconds). streams: (first deadline, seconds a token), one token each TPOT.
@@ -73,9 +82,7 @@ def demand_fits(
     return True
 
 
-def _fits(
-    start: float, prefills: list[tuple[float, float]], streams: list[tuple[float, float]], deadline: float, tpot: float
-) -> bool:  # fmt: skip
+def _fits(start: float, prefills: Jobs, streams: Jobs, deadline: float, tpot: float) -> bool:
     end, by = start, deadline + EPSILON
     for due, seconds in prefills:
         if due <= by:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ....errors import DataError
 from ..generate import lognormal
-from ..readers import open_text
+from ..readers import open_text, read_trace
 from ..trace import Trace
 
 GROUP = 8
@@ -32,7 +32,9 @@ def generated(
     8
     """
     if models < 1 or not minutes > 0 or not load > 0:
-        raise DataError(f"a trace needs models, minutes and load above 0, got {models}, {minutes:g}, {load:g}.")
+        raise DataError(
+            f"a trace needs models, minutes and load above 0, got {models}, {minutes:g}, {load:g}."
+        )
     rng = np.random.default_rng(simulation_seed)
     rates = np.array([TIERS[i * len(TIERS) // models] for i in range(models)]) * load
     counts = np.maximum(rng.poisson(rates * minutes), 1)
@@ -65,7 +67,9 @@ def read_functions(path: str | Path, models: int | None = None, minutes: float |
             if not isinstance(function, dict) or not isinstance(function.get(key), list):
                 raise DataError(f"function {i + 1} of {path.name}: {key} is missing.")
         if not len(function["timestamps"]) == len(function["input"]) == len(function["output"]):
-            raise DataError(f"function {i + 1} of {path.name}: timestamps, input and output differ in length.")
+            raise DataError(
+                f"function {i + 1} of {path.name}: timestamps, input and output differ in length."
+            )
     if models is not None:
         each = -(-models * GROUP // len(functions))
         functions = [f for i, f in enumerate(functions) if i % GROUP < each][:models]
@@ -101,3 +105,21 @@ def select(trace: Trace, rows: object) -> Trace:
         trace.arrival[chosen] - trace.arrival[chosen[0]], trace.input[chosen], trace.output[chosen],
         kind=trace.kind[chosen], classes=trace.classes, name=trace.name,
     )  # fmt: skip
+
+
+def load(path: str | Path, models: int | None = None, minutes: float | None = None) -> Trace:
+    """A trace file: the artefact's JSON, or any format of `read_trace` whose classes are the models."""
+    path = Path(path)
+    with open_text(path) as file:
+        first = file.read(64).lstrip()[:1]
+    if first == "[":
+        return read_functions(path, models, minutes)
+    trace = read_trace(path)
+    if len(trace.input) != len(trace):
+        raise DataError(f"{path.name} has no plain requests with prompt and answer lengths.")
+    keep = np.ones(len(trace), bool)
+    if models is not None:
+        keep &= trace.kind < models
+    if minutes is not None:
+        keep &= trace.arrival <= trace.arrival[0] + 60 * minutes
+    return select(trace, keep)

@@ -1,0 +1,102 @@
+"""Pictures of a mesh at work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .simulate import Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK = {"sllm": "#b0b7c3", "sllm+c": "#7f8fa9", "sllm+c+s": "#e08e45", "mesh": "#2f6f9f"}
+SPAN = 4.0
+"""Seconds that the Gantt chart shows."""
+
+
+def _axes(width: float, height: float, rows: int = 1) -> tuple[Figure, list]:  # type: ignore[type-arg]
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = [figure.add_subplot(rows, 1, i + 1) for i in range(rows)]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def occupancy(outcome: Outcome) -> Figure:
+    """Requests on each node and memory held by each, over time."""
+    figure, axes = _axes(9, 5, 2)
+    minutes = np.arange(len(outcome.used)) / 60
+    names = [f"{'GPU' if g else 'CPU'} {i + 1}" for i, g in enumerate(outcome.gpu)]
+    pictures = ((outcome.requests_on, "requests on the node"), (outcome.memory, "memory held, share"))
+    for ax, (values, title) in zip(axes, pictures, strict=True):
+        drawn = ax.imshow(
+            values.T, aspect="auto", cmap="Blues", interpolation="nearest", vmin=0,
+            extent=(0, max(minutes[-1], 1 / 60), len(names) - 0.5, -0.5),
+        )  # fmt: skip
+        ax.set_yticks(range(len(names)), names)
+        ax.set_title(title, loc="left", fontsize=10)
+        figure.colorbar(drawn, ax=ax, pad=0.01)
+    axes[-1].set_xlabel("minutes")
+    return figure
+
+
+def gantt(outcome: Outcome, node: int | None = None, start: float | None = None) -> Figure:
+    """Iterations of one node, one line a model: prefills dark, decodes light.
+
+    node: the one with most models at once, unless given; start: where most models take turns.
+    """
+    if node is None:
+        node = int(outcome.used.max(axis=0).argmax())
+    spans = [s for s in outcome.spans if s[0] == node]
+    figure, (ax,) = _axes(9, 3.2)
+    if not spans:
+        ax.set_title("no iterations were recorded")
+        return figure
+    if start is None:
+        starts = np.array([s[3] for s in spans])
+        models = np.array([s[1] for s in spans])
+        prefill = np.array([s[2] == "prefill" for s in spans])
+        windows = np.unique(starts // SPAN)
+
+        def turns(w: float) -> tuple[int, int]:
+            inside = starts // SPAN == w
+            return len(np.unique(models[inside])), int(prefill[inside].sum())
+
+        start = float(max(windows, key=turns) * SPAN)
+    shown = [s for s in spans if s[4] > start and s[3] < start + SPAN]
+    lines = {m: i for i, m in enumerate(sorted({s[1] for s in shown}))}
+    for kind, colour in (("decode", "#9cc3e0"), ("prefill", "#1f4e79")):
+        of_kind = [s for s in shown if s[2] == kind]
+        ax.barh(
+            [lines[s[1]] for s in of_kind], [s[4] - s[3] for s in of_kind],
+            left=[s[3] - start for s in of_kind], height=0.7, color=colour, edgecolor="white", linewidth=0.4,
+            label=kind,
+        )  # fmt: skip
+    ax.set_yticks(range(len(lines)), [f"model {m}" for m in lines])
+    ax.set_xlim(0, SPAN)
+    ax.set_xlabel(f"seconds after {start:.0f} s")
+    kind = "GPU" if outcome.gpu[node] else "CPU"
+    ax.set_title(f"{kind} node {node + 1}: whose token is due first runs next", loc="left", fontsize=10)
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+def share_against_models(shares: Mapping[tuple[int, str], float], title: str = "") -> Figure:
+    """SLO share of each system against the number of models; keys are (models, system)."""
+    figure, (ax,) = _axes(6, 3.6)
+    counts = sorted({n for n, _ in shares})
+    for system in dict.fromkeys(s for _, s in shares):
+        values = [shares[n, system] for n in counts]
+        ax.plot(counts, values, marker="o", color=INK.get(system), label=system)
+    ax.set_xticks(counts)
+    ax.set_ylim(0, 1.03)
+    ax.set_xlabel("models")
+    ax.set_ylabel("requests within SLO, share")
+    ax.set_title(title, loc="left", fontsize=10)
+    ax.legend(loc="lower left", frameon=False)
+    return figure
