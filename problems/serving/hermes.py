@@ -245,6 +245,14 @@ class Hermes(Problem):
         values["prewarm"] = [0.3] * self.external_count
         return {"ranks": gittins_table(self.prospects.samples, self.ages).tolist(), **values, **slow}
 
+    def apply(
+        self, point: Mapping[str, Any], out: str = "hermes-plan.json", seconds: float = 10.0
+    ) -> list[dict[str, Any]]:
+        """Save the plan, then serve applications through the real scheduler under FCFS and the plan."""
+        from .deploy import replay
+
+        return replay(self, point, out, seconds=seconds)
+
     def summary(self, point: Mapping[str, Any]) -> list[dict[str, Any]]:
         """One row a policy: completion, its cut against application FCFS, deadlines kept."""
         from .report import summary

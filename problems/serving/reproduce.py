@@ -109,12 +109,13 @@ PAPER_P95 = {"hermes": 12.8, "vtc": 25.2, "vllm": 27.3, "parrot": 23.8}
 
 
 def reproduce(trace: Path | None = None) -> list[dict[str, Any]]:
-    """The rows of the table; see `remarks` for what they mean.
+    """The rows of the table, and below them what they mean, a sentence a row.
 
     trace: a file of recorded demand graphs; else the made mix.
     """
     rows = [r for which in (ARTEFACT, CALIBRATED) for r in _engine_rows(which, trace)]
-    return [*rows, *_queue_rows(trace), *_prewarm_rows(trace)]
+    rows += [*_queue_rows(trace), *_prewarm_rows(trace)]
+    return [*rows, *({"quantity": sentence} for sentence in remarks(rows))]
 
 
 def _engine_rows(which: str, trace: Path | None) -> list[dict[str, Any]]:

@@ -211,6 +211,14 @@ def test_a_saved_plan_drives_a_scheduler(problem: Hermes, tmp_path: Path) -> Non
         load_scheduler(tmp_path / "other.json", backends={})
 
 
+def test_applying_a_point_serves_through_the_real_scheduler(tmp_path: Path) -> None:
+    few = Hermes(applications=60, history=100, levels=12, load=0.9)
+    rows = few.apply(few.point(), out=str(tmp_path / "plan.json"), seconds=2.0)
+    fcfs, ours = rows
+    assert fcfs["applications"] == ours["applications"] == 60
+    assert ours["measured mean s"] < fcfs["measured mean s"]
+
+
 def test_a_scheduler_learns_from_what_it_served() -> None:
     scheduler = HermesScheduler(None, backends={"llm": 1}, recorder=Recorder())
 
