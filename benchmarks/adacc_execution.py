@@ -200,9 +200,12 @@ def loss() -> None:
         }
         for seed in range(3):
             ends = {}
-            for name, plan in {"none": None, **plans}.items():
+            for name, plan in {"none": None, "no policy, nudged": None, **plans}.items():
                 module = language_model(family, Shape(4, 64, 4, 64), seed)
                 draws = torch.Generator().manual_seed(seed)
+                if name.endswith("nudged"):  # what chance alone does to the loss
+                    with torch.no_grad():
+                        module.head.weight[0, 0] += 1e-6
                 if plan is not None:
                     from tradespace.problems.training.execution.profiling import remember
 
@@ -221,7 +224,7 @@ def loss() -> None:
                     optimizer.step()
                     last.append(float(value.detach()))
                 ends[name] = float(np.mean(last[-30:]))
-            for name in plans:
+            for name in ends.keys() - {"none"}:
                 apart.setdefault(name, []).append(ends[name] - ends["none"])
         for name, values in apart.items():
             mark = bar(max(values) <= 0.005, f"loss {family}") if name.startswith("plan") else ""
@@ -310,7 +313,7 @@ def drift() -> None:
     labels = ("retain", "int8", "int4", "recompute")
     for rate in (3e-3, 3e-2):
         ends = {}
-        for evolve in (False, True):
+        for evolve in (None, False, True):
             module = language_model("gpt", Shape(4, 64, 4, 64), 1)
             draws = torch.Generator().manual_seed(1)
             batch = draw_batch(TEXT, 8, 64, torch.Generator().manual_seed(0))
@@ -321,14 +324,19 @@ def drift() -> None:
             for _ in range(200):
                 pieces = draw_batch(TEXT, 8, 64, draws)
                 optimizer.zero_grad(set_to_none=True)
-                with run.apply():
+                if evolve is None:
                     value = module(*pieces)
                     value.backward()
+                else:
+                    with run.apply():
+                        value = module(*pieces)
+                        value.backward()
                 optimizer.step()
                 last.append(float(value.detach()))
                 run.after_step(batch)
             ends[evolve] = (np.mean(last[-20:]), run)
-        print(f"  rate {rate}: loss frozen {ends[False][0]:.4f}, evolved {ends[True][0]:.4f}; events:")
+        losses = f"no policy {ends[None][0]:.4f}, frozen {ends[False][0]:.4f}, evolved {ends[True][0]:.4f}"
+        print(f"  rate {rate}: loss {losses}; events:")
         for event in ends[True][1].events or ["none: nothing moved enough to ask for another plan"]:
             print("   ", event)
 

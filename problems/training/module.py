@@ -29,7 +29,7 @@ from .liveness import Liveness
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIGMA = 0.08
+SIGMA = 0.06
 """Relative error of a plan's step time on the machine it was measured on (benchmarks/adacc_execution.py)."""
 
 

@@ -224,9 +224,8 @@ class Int4Channels(Int4):
             self.channels = tops.topk(self.apart).indices.sort().values
         self.age += 1
         kept = table.index_select(1, self.channels)
-        rest = x.clone()
-        rest.view(-1, self.width).index_fill_(1, self.channels, 0)
-        inner = super().encode(rest)
+        rest = table * torch.ones_like(table[0]).index_fill_(0, self.channels, 0)
+        inner = super().encode(rest.view(-1))
         # the set is shared by the codes made with it and counts as no tensor's bytes
         return _WithChannels((*inner.parts, kept), x.numel(), x.dtype, self.channels)
 
@@ -290,19 +289,18 @@ class Bits(Codec):
     lossless = True
 
     def stored(self, elements: int, item: int) -> int:
-        return -(-elements // 8) + 8
+        return 8 * _groups(elements) + 8
 
     def encode(self, x: Tensor) -> Code:
-        short = -x.numel() % 8
-        flat = torch.nn.functional.pad(x, (0, short)) if short else x
-        flat = flat.view(torch.uint8) if flat.dtype == torch.bool else flat
+        flat = x.view(torch.uint8) if x.dtype == torch.bool else x
+        flat = _padded(flat)
         one = flat.amax().double().view(1)
         if x.device.type == "cpu" and flat.dtype in {torch.float32, torch.uint8}:
             code = torch.empty(flat.numel() // 8, dtype=torch.uint8)
             kernels.pack(flat.numpy(), code.numpy())
         else:
-            weights = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=x.device)
-            code = ((flat.view(-1, 8) != 0).to(torch.uint8) * weights).sum(1, dtype=torch.uint8)
+            weights = _POWERS.to(x.device)[:, None]
+            code = ((flat.view(-1, 8, 8) != 0).to(torch.uint8) * weights).sum(1, dtype=torch.uint8).view(-1)
         return Code((code, one), x.numel(), x.dtype)
 
     def decode(self, code: Code) -> Tensor:
@@ -313,9 +311,12 @@ class Bits(Codec):
             value = np.float32(one.item()) if kind == torch.float32 else np.uint8(one.item())
             kernels.unpack(packed.numpy(), made.numpy(), value)
         else:
-            weights = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=packed.device)
-            made = ((packed[:, None] & weights) != 0).to(kind).mul_(one.to(kind)).view(-1)
+            weights = _POWERS.to(packed.device)[:, None]
+            made = ((packed.view(-1, 1, 8) & weights) != 0).to(kind).mul_(one.to(kind)).view(-1)
         return made.view(code.dtype)[: code.elements]
+
+
+_POWERS = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8)
 
 
 CODECS: dict[str, type[Codec]] = {c.name: c for c in (Int8, Int4, UInt4, Int4Channels, Int4Tokens, Bits)}

@@ -159,20 +159,24 @@ def put_tops(x: Any, values: Any, places: Any) -> None:
 
 @_kernel
 def pack(x: Any, code: Any) -> None:
-    """Eight elements a byte: whether each is not 0. x: (bytes x 8,) of bytes or fp32."""
-    for b in range(code.size):
-        w = x[b * 8 : b * 8 + 8]
-        v = np.int32(0)
-        for i in range(8):
-            v |= np.int32(w[i] != 0) << i
-        code[b] = np.uint8(v)
+    """Eight elements a byte: whether each is not 0. x: (bytes x 8,) of bytes or fp32.
+
+    Bit i of byte b is element b + 8 i of its 64, so that eight bytes are made side by side.
+    """
+    for g in range(code.size // 8):
+        w, o = x[g * 64 : g * 64 + 64], code[g * 8 : g * 8 + 8]
+        for b in range(8):
+            v = np.int32(0)
+            for i in range(8):
+                v |= np.int32(w[b + 8 * i] != 0) << i
+            o[b] = np.uint8(v)
 
 
 @_kernel
 def unpack(code: Any, x: Any, one: Any) -> None:
     """The inverse of `pack`; one: what a set bit stands for."""
-    for b in range(code.size):
-        v = np.int32(code[b])
-        w = x[b * 8 : b * 8 + 8]
+    for g in range(code.size // 8):
+        w, o = x[g * 64 : g * 64 + 64], code[g * 8 : g * 8 + 8]
         for i in range(8):
-            w[i] = one if (v >> i) & 1 else 0
+            for b in range(8):
+                w[8 * i + b] = one * ((np.int32(o[b]) >> i) & 1)

@@ -1,0 +1,67 @@
+"""`optimize apply` and `optimize reproduce` from end to end."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import tradespace as ts
+from tradespace.errors import DataError, SpaceError
+from tradespace.problems.tutorial.knapsack import Knapsack
+from tradespace.search.cli.app import app
+
+pytestmark = pytest.mark.filterwarnings("ignore::tradespace.costmodels.OutsideCalibration")
+
+
+def test_reproduce_prints_the_paper_beside_ours_and_what_was_read(monkeypatch) -> None:
+    from tradespace.problems.training import reproduce
+
+    monkeypatch.setattr(reproduce, "CASES", (("gpt2", 4, 512, "a100-sxm-80gb"),))
+    found = CliRunner().invoke(app, ["reproduce", "adacc", "--json"])
+    rows = json.loads(found.stdout)["rows"]
+    stated = [row for row in rows if row.get("paper")]
+    assert [row["paper"] for row in stated] == [1.01, 1.37]
+    for row in stated:
+        assert row["ratio"] == pytest.approx(row["ours"] / row["paper"], abs=1e-3)
+        assert "read" in row["source"]
+    assert all(row["ours"] >= 1 - 1e-9 for row in rows if row["quantity"].startswith("throughput"))
+
+
+def test_what_cannot_be_applied_or_reproduced_is_told(tmp_path) -> None:
+    run = CliRunner().invoke
+    assert isinstance(run(app, ["reproduce", "knapsack"]).exception, DataError)
+    ts.solve(Knapsack(), budget=ts.Budget(evaluations=100), runs=tmp_path)
+    told = run(app, ["apply", "last", "--runs", str(tmp_path)]).exception
+    assert "no apply(point)" in str(told)
+
+
+def test_a_plan_of_shapes_says_how_to_plan_a_module(tmp_path) -> None:
+    problem = ts.problem("adacc", model="gpt2", batch=1, sequence=128, layers=2)
+    ts.solve(problem, solver="milp", budget=ts.Budget(seconds=10), runs=tmp_path)
+    told = CliRunner().invoke(app, ["apply", "last", "--runs", str(tmp_path)]).exception
+    assert isinstance(told, SpaceError)
+    assert "optimize run adacc-module" in str(told)
+
+
+def test_apply_trains_by_the_plan_beside_other_policies(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from tradespace.problems.training.execution import training
+
+    monkeypatch.setenv("TRADESPACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(training, "best_budget", lambda *_: "not compiled in a test")
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question. " * 400)
+    problem = ts.problem("adacc-module", batch=2, sequence=32, layers=2, hidden=32, memory=2e6)
+    result = ts.solve(problem, solver="milp", budget=ts.Budget(seconds=10), runs=tmp_path)
+    assert result.feasible
+    words = ["apply", "last", "--steps", "3", "--text", str(text), "--runs", str(tmp_path), "--json"]
+    found = CliRunner().invoke(app, words)
+    rows = {row["policy"]: row for row in json.loads(found.stdout)["rows"]}
+    assert rows["this plan"]["measured MiB"] == pytest.approx(rows["this plan"]["predicted MiB"], rel=0.02)
+    exact = rows["no policy"]["loss"]
+    assert rows["full checkpointing"]["loss"] == exact
+    assert rows["selective checkpointing"]["loss"] == exact
+    assert rows["int8 everywhere"]["loss"] == pytest.approx(exact, rel=0.02)
+    assert rows["activation_memory_budget"]["note"] == "not compiled in a test"
