@@ -213,7 +213,7 @@ def test_a_saved_plan_drives_a_scheduler(problem: Hermes, tmp_path: Path) -> Non
 
 def test_applying_a_point_serves_through_the_real_scheduler(tmp_path: Path) -> None:
     few = Hermes(applications=60, history=100, levels=12, load=0.9)
-    rows = few.apply(few.point(), out=str(tmp_path / "plan.json"), seconds=2.0)
+    rows = few.apply(few.point(), out=str(tmp_path / "plan.json"), seconds=0.8)
     fcfs, ours = rows
     assert fcfs["applications"] == ours["applications"] == 60
     assert ours["measured mean s"] < fcfs["measured mean s"]
