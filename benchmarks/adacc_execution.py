@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -104,8 +104,11 @@ def bytes_() -> None:
             predicted = answer.peak - graph.static
             error = predicted / found - 1
             mark = bar(found <= limit and abs(error) <= 0.02, f"bytes {family} {share}")
-            print(f"  {family:8} {share:4.0%}  limit {limit / 1e6:7.3f}  predicted {predicted / 1e6:7.3f}  "
-                  f"allocated {found / 1e6:7.3f} MB  error {error:+.4%}  {mark}", flush=True)  # fmt: skip
+            print(
+                f"  {family:8} {share:4.0%}  limit {limit / 1e6:7.3f}  predicted {predicted / 1e6:7.3f}  "
+                f"allocated {found / 1e6:7.3f} MB  error {error:+.4%}  {mark}",
+                flush=True,
+            )
 
 
 def twelve(problem: AdaccModule) -> list[list[str]]:
@@ -115,8 +118,15 @@ def twelve(problem: AdaccModule) -> list[list[str]]:
     def everywhere(*labels: str) -> list[str]:
         return [next((a for a in labels if t.treatment(a)), "retain") for t in saved]
 
-    found = [everywhere("retain"), everywhere("int8"), everywhere("int4"), everywhere("recompute"),
-             everywhere("offload"), everywhere("recompute", "int4"), everywhere("recompute", "offload")]  # fmt: skip
+    found = [
+        everywhere("retain"),
+        everywhere("int8"),
+        everywhere("int4"),
+        everywhere("recompute"),
+        everywhere("offload"),
+        everywhere("recompute", "int4"),
+        everywhere("recompute", "offload"),
+    ]
     half = everywhere("recompute")
     found.append([a if t.block < 2 else "retain" for a, t in zip(half, saved, strict=True)])
     moved = everywhere("offload")
@@ -149,8 +159,11 @@ def times() -> None:
         rank = float(spearmanr(predicted, measured).statistic)
         error = float(np.mean([abs(p / m - 1) for p, m in zip(predicted, measured, strict=True)]))
         mark = bar(rank >= 0.9 and error <= 0.2, f"times {family}")
-        print(f"  {family:8} {len(plans)} plans, measured {1e3 * min(measured):.1f} to {1e3 * max(measured):.1f} ms  "
-              f"Spearman {rank:.3f}  error {error:.1%}  {mark}", flush=True)  # fmt: skip
+        print(
+            f"  {family:8} {len(plans)} plans, {1e3 * min(measured):.1f} to {1e3 * max(measured):.1f} ms  "
+            f"Spearman {rank:.3f}  error {error:.1%}  {mark}",
+            flush=True,
+        )
         print(
             "           predicted/measured",
             " ".join(f"{p / m:.2f}" for p, m in zip(predicted, measured, strict=True)),
@@ -183,8 +196,11 @@ def peer() -> None:
         seconds = interleaved(runs, 15)
         mark = bar(seconds[0] <= seconds[1] and found <= theirs, f"peer {budget}")
         lossless = f"  without codecs {1e3 * seconds[2]:.1f} ms" if exact is not None else ""
-        print(f"  budget {budget:4.2f}  theirs {theirs / 1e6:6.2f} MB {1e3 * seconds[1]:6.1f} ms   "
-              f"ours {found / 1e6:6.2f} MB {1e3 * seconds[0]:6.1f} ms{lossless}  {mark}", flush=True)  # fmt: skip
+        print(
+            f"  budget {budget:4.2f}  theirs {theirs / 1e6:6.2f} MB {1e3 * seconds[1]:6.1f} ms   "
+            f"ours {found / 1e6:6.2f} MB {1e3 * seconds[0]:6.1f} ms{lossless}  {mark}",
+            flush=True,
+        )
 
 
 def loss() -> None:
@@ -294,11 +310,12 @@ def codecs() -> None:
         made = codec(name, 512)
         code = made.encode(x)
         moved = torch.ones(4 * elements + code.size, dtype=torch.uint8)
-        there = torch.empty_like(moved)
-        copy, encode, decode = (
-            least_seconds(run, torch.device("cpu"), 15)
-            for run in (lambda: there.copy_(moved), lambda: made.encode(x), lambda: made.decode(code))
+        runs = (
+            partial(torch.empty_like(moved).copy_, moved),
+            partial(made.encode, x),
+            partial(made.decode, code),
         )
+        copy, encode, decode = (least_seconds(run, torch.device("cpu"), 15) for run in runs)
         ratio = (encode + decode) / copy
         mark = bar(ratio <= 2, f"codec {name}")
         print(
@@ -341,8 +358,16 @@ def drift() -> None:
             print("   ", event)
 
 
-PARTS = {"bytes": bytes_, "times": times, "peer": peer, "loss": loss, "monotone": monotone, "solve": solve,
-         "codecs": codecs, "drift": drift}  # fmt: skip
+PARTS = {
+    "bytes": bytes_,
+    "times": times,
+    "peer": peer,
+    "loss": loss,
+    "monotone": monotone,
+    "solve": solve,
+    "codecs": codecs,
+    "drift": drift,
+}
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ class AdaccModule(Problem):
         example_batch: a tensor, a tuple of arguments or a mapping of keywords. memory: bytes, or a text
         such as "600MiB". device: "host", where the module lies. loss: from the module's output to a
         number; without it the output's `.loss`, the output itself, or its mean square.
-        Raises SpaceError where the module saves nothing or cannot be planned.
+        Raises SpaceError where the module saves nothing, cannot be planned, or does not fit by any plan.
         """
         from .execution.profiling import profile
 
@@ -105,7 +105,11 @@ class AdaccModule(Problem):
             )
         limit = units.parse(memory, "B") if isinstance(memory, str) else float(memory)
         recording = profile(module, example_batch, loss, parameters.get("optimizer", "adam"))
-        return cls(graph=recording.graph, memory=limit, **parameters)
+        problem = cls(graph=recording.graph, memory=limit, **parameters)
+        told = problem.explain_infeasible(problem.default_goal)
+        if told:
+            raise SpaceError(told)
+        return problem
 
     @cached_property
     def step(self) -> Graph:

@@ -27,13 +27,14 @@ METRICS = ("step_time", "peak", "error")
 
 @dataclass(frozen=True)
 class Answer:
-    """A plan and its metrics. gap: to the bound of what was minimised, relative."""
+    """A plan and its metrics. gap: to the bound of what was minimised. digest: of the module it is for."""
 
     actions: tuple[str, ...]
     step_time: float
     peak: float
     error: float
     gap: float = 0.0
+    digest: str = ""
 
 
 def score(live: Liveness, actions: Sequence[str], gap: float = 0.0) -> Answer:
@@ -47,6 +48,7 @@ def score(live: Liveness, actions: Sequence[str], gap: float = 0.0) -> Answer:
         float(live.live(choice[None]).max()),
         float(live.costs("error")[each, choice].sum()) / graph.blocks,
         gap,
+        graph.digest,
     )
 
 

@@ -314,10 +314,10 @@ def unpack(packed: Any) -> Tensor:
 
 
 def actions_of(recording: Recording, plan: Any) -> tuple[str, ...]:
-    """The labels of a plan: a point, a list of labels, or a `ModulePlan`. Raises SpaceError where it does
+    """The labels of a plan: a point, a list of labels, or an `Answer`. Raises SpaceError where it does
     not fit."""
     graph = recording.graph
-    digest = getattr(plan, "digest", graph.digest)
+    digest = getattr(plan, "digest", "") or graph.digest
     if digest != graph.digest:
         raise SpaceError(
             f"the plan was made for another module (digest {digest}, here {graph.digest}); record this one."

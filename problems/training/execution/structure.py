@@ -12,6 +12,8 @@ from .tape import Buffer, Recipe, Tape
 
 SMALLEST = 1024
 LONGEST = 64
+SMALL_BLOCK = 2
+"""Saved tensors of a block whose output may be computed again too, as in a plain chain of layers."""
 BOUNDED = ("_softmax", "_safe_softmax", "sigmoid", "relu")
 RANDOM = ("bernoulli_", "native_dropout")
 STATEFUL = ("batch_norm", "_local_scalar_dense")
@@ -73,7 +75,8 @@ def recipe(tape: Tape, target: int) -> Recipe | str:
         if len(needed) > LONGEST:
             return f"more than {LONGEST} operators would have to run again"
     made = Recipe(target, tuple(sorted(needed)), buffers)
-    if buffers[target].block_output:
+    inside = sum(b.block == buffers[target].block for b in buffers if b.packs and b.forward)
+    if buffers[target].block_output and inside > SMALL_BLOCK:
         return "a block's output is where recomputing begins"
     randoms = [c for b in buffers for c in b.calls if c.random]
     for call in made.random:
