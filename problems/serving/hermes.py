@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +90,7 @@ class Hermes(Problem):
                 f"parameter 'deadline_share' of hermes must lie in [0, 1], got {self.deadline_share:g}."
             )
         if self.load >= 1:
-            warnings.warn(
-                f"hermes: load {self.load:g} is 1 or more; the queue grows, and times depend on how many "
-                f"applications are run ({self.applications}).",
-                stacklevel=2,
-            )
+            _announce_overload(self.load, self.applications)
 
     # --- what there is to serve ----------------------------------------------------------------------
     @property
@@ -264,6 +260,16 @@ class Hermes(Problem):
         from .report import figures
 
         return figures(self, point)
+
+
+@cache
+def _announce_overload(load: float, count: int) -> None:
+    """Warn once a process: copies of a problem with other pins need not say it again."""
+    warnings.warn(
+        f"hermes: load {load:g} is 1 or more; the queue grows, and times depend on how many applications "
+        f"are run ({count}).",
+        stacklevel=4,
+    )
 
 
 # --- kept by argument: copies of a problem with other pins share them ------------------------------------

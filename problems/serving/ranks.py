@@ -20,8 +20,9 @@ TAIL_SHARE, TAIL_LEAST, TAIL_DEPTH = 0.05, 10, 1e-4
 
 def level_starts(samples: Sequence[Array], levels: int = LEVELS, least: float | None = None) -> Array:
     """0, then ages spaced evenly in the logarithm from the least demand to the end of the fitted tails."""
-    low = min(float(np.min(s)) for s in samples) if least is None else least
     high = max(_tail(np.sort(np.asarray(s, float)))[0] for s in samples)
+    low = min(float(np.min(s)) for s in samples) if least is None else least
+    low = max(low, 1e-9 * high, 1e-9)  # a demand of nothing has no logarithm
     return np.concatenate([[0.0], np.geomspace(low, max(high, 1.001 * low), levels - 1)])
 
 

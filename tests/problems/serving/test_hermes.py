@@ -271,3 +271,13 @@ def test_a_made_log_is_fitted_and_the_rest_predicted(tmp_path: Path) -> None:
     assert abs(found["mean latency"]) < 0.02
     assert abs(found["TPOT mean"]) < 0.02
     assert found["TPOT per request"] < 0.05
+
+
+def test_recorded_containers_of_no_length_are_served(tmp_path: Path) -> None:
+    rows = [f"a,f,{i + 1},{0 if i % 3 else 0.5}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["app,func,end_timestamp,duration", *rows]))
+    settings = {"applications": 40, "history": 40, "levels": 8}
+    with pytest.raises(SpaceError, match="no work on the servers; set pooled=True"):
+        Hermes(trace=tmp_path / "t.csv", **settings).jobs  # noqa: B018
+    pooled = Hermes(trace=tmp_path / "t.csv", pooled=True, **settings)
+    assert all(np.isfinite(r["mean s"]) for r in summary(pooled, pooled.point()))
