@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -414,10 +414,17 @@ def calibrate(
 
 @app.command()
 def validate(
+    what: Annotated[
+        Literal["kernels", "serving"],
+        typer.Argument(help="Operator models against kernels, or the serving simulator against a real log."),
+    ] = "kernels",
     device: Annotated[str, typer.Option("--device", help="'host', or a device of the catalog.")] = "host",
     profiles: Annotated[
         Path | None,
         typer.Option("--profiles", metavar="DIR", help="Stored GPU measurements instead of kernels here."),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="DIR", help="Of serving: the log of a vLLM benchmark.")
     ] = None,
     family: Families = None,
     shapes: Annotated[int, typer.Option("--shapes", min=8, help="Fresh shapes to time a family.")] = 25,
@@ -426,10 +433,13 @@ def validate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Compare the cost models with real kernels: error, bias, rank correlation, noise floor."""
-    from .measuring import validate_models
+    """Compare the cost models with real kernels, or the serving simulator with a real log."""
+    from .measuring import validate_models, validate_serving
 
-    validate_models(device, profiles, family or [], shapes, plot, json)
+    if what == "serving":
+        validate_serving(log, json)
+    else:
+        validate_models(device, profiles, family or [], shapes, plot, json)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -146,5 +146,28 @@ def validate_models(
         console().print(f"\n[dim]picture[/]     {plot}")
 
 
+def validate_serving(log: Path | None, json: bool) -> None:
+    """Fit the serving simulator on the first requests of a real log, score it on the others."""
+    from ...problems.serving.validate import validate
+
+    if log is None:
+        raise DataError("validate serving needs --log DIR, the folder of a vLLM benchmark log.")
+    with console(stderr=True).status("fitting and replaying"):
+        found = validate(log)
+    if json:
+        print_json(found)
+        return
+    cells = [[_words(value) for value in row.values()] for row in found]
+    console().print(rows(table(f"simulated against {log.name}", *found[0]), [tuple(c) for c in cells]))
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{100 * value:+.2f} %"
+    return "" if value is None else str(value)
+
+
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
