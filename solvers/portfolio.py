@@ -90,7 +90,7 @@ def structured(problem: Problem) -> list[str]:
     """Solvers whose view the problem defines; `nested` where it may have two levels."""
     cls = type(problem)
     found = [name for name, view in VIEWS.items() if getattr(cls, view) is not getattr(Problem, view)]
-    return [*found, "nested"] if found or getattr(problem, "slow", ()) else []
+    return [*found, "nested"] if found or problem.slow else []
 
 
 def sampling_order(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[str, ...]:
