@@ -7,7 +7,7 @@ kind of node, as plain numbers for the inner loop.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -141,6 +141,33 @@ class Pace:
         core = math.hypot(prompt * law.per_token + law.per_answer, law.weights)
         pairs = 0.5 * prompt * prompt
         return self.scale * (law.fixed + law.per_request + core + pairs * law.per_pair)
+
+
+class MeasuredPace(Pace):
+    """A pace from measured iterations: fixed + per_request batch + per_cached cached, and for prompts
+    prompt_fixed + prompt_token prompt."""
+
+    __slots__ = ("constants",)
+
+    def __init__(self, constants: tuple[float, float, float, float, float], scale: float = 1.0) -> None:
+        self.constants, self.scale = constants, scale
+        self.per_cached = scale * constants[2]
+
+    def scaled(self, factor: float) -> MeasuredPace:
+        """The same with a safety factor."""
+        return MeasuredPace(self.constants, factor)
+
+    def base(self, batch: int) -> float:
+        """Seconds of a decode iteration of a batch, without its cache."""
+        return self.scale * (self.constants[0] + batch * self.constants[1]) if batch else 0.0
+
+    def prefill(self, prompt: float) -> float:
+        """Seconds of one prompt alone."""
+        return self.scale * (self.constants[3] + prompt * self.constants[4])
+
+
+Measured = Mapping[tuple[str, str], MeasuredPace]
+"""Paces by the names of node kind and model, in place of the cost model's."""
 
 
 def concurrency_limit(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ....costmodels.architectures import Architecture
 from . import memory
 from .admission import consolidate, find, find_on
-from .cluster import Cluster, NodeKind, Pace, ServiceLevel, check, concurrency_limit, weights
+from .cluster import Cluster, Measured, NodeKind, Pace, ServiceLevel, check, concurrency_limit, weights
 from .dispatch import dispatch
 from .policy import FULL, Policy
 from .state import (
@@ -47,8 +47,8 @@ class Decision:
 class Mesh:
     """Models on nodes under a policy and a service level.
 
-    models: one architecture a model served. Raises SpaceError for a model larger than any node and for a
-    level that no node can reach.
+    models: one architecture a model served. measured: paces to go by instead of the cost model. Raises
+    SpaceError for a model larger than any node and for a level that no node can reach.
     """
 
     def __init__(
@@ -57,9 +57,11 @@ class Mesh:
         models: Sequence[Architecture],
         policy: Policy = FULL,
         level: ServiceLevel | None = None,
+        measured: Measured | None = None,
     ) -> None:
         self.cluster, self.models, self.policy = cluster, tuple(models), policy
         self.level = level or ServiceLevel()
+        self.measured: Measured = measured or {}
         kinds = [k for k, n in zip(cluster.kinds, cluster.counts, strict=True) if n]
         check(kinds, self.models, self.level)
         self.aim = self.level.tightened(policy.tightening)
@@ -165,7 +167,8 @@ class Mesh:
         key = (kind.name, shape.name)
         if key not in self._paces:
             safety = self.policy.safety_gpu if kind.gpu else self.policy.safety_cpu
-            self._paces[key] = Pace(kind.device, shape, safety)
+            measured = self.measured.get(key)
+            self._paces[key] = measured.scaled(safety) if measured else Pace(kind.device, shape, safety)
         return self._paces[key]
 
     def limit(self, kind: NodeKind, model: int) -> int:

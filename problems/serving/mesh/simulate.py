@@ -18,7 +18,7 @@ from ....costmodels.architectures import Architecture
 from ....errors import DataError
 from ..compiled import Array
 from ..trace import Trace
-from .cluster import Cluster, Pace, ServiceLevel
+from .cluster import Cluster, Measured, Pace, ServiceLevel
 from .mesh import Mesh
 from .policy import FULL, Policy
 from .state import Instance, Request, Work
@@ -78,19 +78,21 @@ def simulate(
     level: ServiceLevel | None = None,
     *,
     truth: Cluster | None = None,
+    measured: Measured | None = None,
     record: bool = False,
     watch: Callable[[Mesh], None] | None = None,
 ) -> Outcome:
     """Run a trace of plain requests, whose kind is the model, to its end.
 
-    truth: cluster whose devices set the durations (the mesh's own). record: keep every iteration as
+    truth: cluster whose devices set the durations (the mesh's own). measured: paces that the mesh goes by
+    and that are true, instead of the cost model's. record: keep every iteration as
     (node, model, kind, start, end). watch: called after every event.
     """
     if len(models) < len(trace.classes):
         raise DataError(f"{trace.name} has {len(trace.classes)} models, but {len(models)} are served.")
     if len(trace.input) != len(trace):
         raise DataError(f"{trace.name} has applications of several calls; a mesh serves plain requests.")
-    mesh = Mesh(cluster, models, policy, level)
+    mesh = Mesh(cluster, models, policy, level, measured)
     run = _Run(mesh, trace, (truth or cluster).nodes, record)
     run.play(watch)
     return run.outcome()
@@ -110,7 +112,7 @@ class _Run:
             for model in mesh.models:
                 key = (kind.name, model.name)
                 if key not in paces:
-                    paces[key] = Pace(kind.device, model)
+                    paces[key] = mesh.measured.get(key) or Pace(kind.device, model)
         self.paces = [[paces[kind.name, m.name] for m in mesh.models] for kind in kinds]
         self.ends: dict[int, list[tuple[int, int, int]]] = {}
         self.heap: list[tuple[float, int, Work, int]] = []

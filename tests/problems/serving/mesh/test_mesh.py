@@ -182,3 +182,12 @@ def test_halves_share_all_requests():
     first, second = halves(trace)
     assert len(first) + len(second) == len(trace)
     assert second.arrival[0] == 0.0
+
+
+def test_the_live_demo_answers_what_the_simulation_answers():
+    pytest.importorskip("torch")
+    from tradespace.problems.serving.mesh.live import live
+
+    rows = {row["quantity"]: row for row in live(seconds=1.0, rate=6.0)}
+    assert rows["answered"]["measured"] >= 1
+    assert all(row["measured"] > 0 for row in rows.values())
