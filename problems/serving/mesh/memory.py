@@ -14,6 +14,8 @@ from .state import RUNNING, WAITING, Instance, Node, Work
 GROW = 1.9 / (64 * GiB)
 SHRINK = 0.3 / (16 * GiB)
 UNLOAD = 0.05
+ROUNDING = 1.0
+"""Bytes by which sums of sizes may be off; an exactly full node must not wait for them."""
 
 
 def resize_seconds(old: float, new: float) -> float:
@@ -130,7 +132,7 @@ def examine(node: Node, outbox: list[Work], now: float) -> None:
         if work.state != WAITING or work.instance.action is not work:
             node.station.popleft()
             continue
-        if node.ledger + growth(work) > node.kind.capacity:
+        if node.ledger + growth(work) > node.kind.capacity + ROUNDING:
             return
         node.station.popleft()
         if work.kind == "resize" and work.instance.planned == work.instance.held:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tradespace.costmodels.architectures import architecture
@@ -57,6 +57,9 @@ def watch_laws(mesh: Mesh) -> None:
     load=st.floats(0.5, 20.0),
     allocates=st.booleans(),
     watermark=st.floats(0.0, 0.6),
+)
+@example(
+    seed=5860, policy="mesh", cpus=1, gpus=1, load=15.46875, allocates=False, watermark=0.49541687014014246
 )
 def test_no_request_is_lost_and_no_ledger_exceeds_capacity(
     seed, policy, cpus, gpus, load, allocates, watermark
