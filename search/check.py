@@ -116,6 +116,8 @@ def _vectorised(problem: Problem, batch: Batch) -> Finding:
             if problem.cost == "fast"
             else f"a row costs {one:.2g} s",
         )
+    if problem.cost == "slow":
+        return Finding("ok", "vectorised", f"a row costs {one:.2g} s; the referee is declared slow")
     large = concatenate([batch] * max(1, 1_000 // len(batch)))
     ratio = _seconds(problem, large) / one
     if ratio > LOOP_RATIO * len(large) / 1_000:

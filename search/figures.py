@@ -117,7 +117,7 @@ def front(session: Session, result: Result, chosen: Chosen) -> Figure | None:
                 answer, "answer", {"size": 16, "symbol": "circle-open", "color": ACCENT, "line": {"width": 3}}
             )
         )
-    if result.start:
+    if result.start and np.isfinite([result.start[o.metric] for o in (first, second)]).all():
         data.append({
             "type": "scatter", "mode": "markers", "name": "your start",
             "x": [result.start[first.metric] / fx], "y": [result.start[second.metric] / fy],

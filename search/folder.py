@@ -199,7 +199,7 @@ def find_run(name: str, runs: Path) -> RunFolder:
     if name == "last":
         if not found:
             raise DataError(f"'{runs}' holds no run; start one with 'optimize run PROBLEM'.")
-        return RunFolder(max(found, key=lambda p: (p.name, p.stat().st_mtime)))
+        return RunFolder(max(found, key=_started))
     matches = [p for p in found if p.name.endswith(f"-{name}") or p.name == name]
     if len(matches) == 1:
         return RunFolder(matches[0])
@@ -207,8 +207,13 @@ def find_run(name: str, runs: Path) -> RunFolder:
         raise DataError(
             f"{len(matches)} runs are called '{name}'; give the whole path, as in '{matches[0]}'."
         )
-    latest = f"; the newest is '{found[-1].name.rpartition('-')[2]}'" if found else ""
+    latest = f"; the newest is '{RunFolder(max(found, key=_started)).id}'" if found else ""
     raise DataError(f"'{runs}' holds no run '{name}'{latest}.")
+
+
+def _started(run: Path) -> tuple[str, int]:
+    """When a run began: the second in its name, then the time of its record."""
+    return run.name.rpartition("-")[0], (run / "run.json").stat().st_mtime_ns
 
 
 def plain(value: Any) -> Any:

@@ -69,7 +69,7 @@ def front(result: Result, goal: ResolvedGoal) -> Figure:
         linewidth=2,
         label="answer",
     )
-    if result.start:
+    if result.start and np.isfinite([result.start[o.metric] for o in (first, second)]).all():
         axes.scatter(
             [result.start[first.metric] / fx],
             [result.start[second.metric] / fy],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -69,6 +70,7 @@ def solve(
     resolved = goal.resolve(problem)
     chosen, reason = select(solver, problem, resolved, budget)
     why = why or reason
+    check_pick(pick, resolved)
     folder = None
     first = start_batch(problem, start)
     if runs is not None:
@@ -131,9 +133,10 @@ def regoal(
             f"run {folder.id} kept only its front and a sample; run it again with --keep-all to regoal it."
         )
     resolved = goal.resolve(problem)
+    check_pick(pick, resolved)
     with Evaluator(problem) as evaluator:
         session = Session(problem, resolved, Budget(), record["seed"], evaluator, folder)
-        session.replay()
+        session.replay(record=False)
         session.adopt()
     if session.archive.rows == 0:
         raise DataError(f"run {folder.id} has recorded no rows yet.")
@@ -176,6 +179,15 @@ def conduct(session: Session, solver: Solver, why: str, pick: str | None) -> Res
         raise
     session.adopt()
     return finish(session, certificate, reason, solver.name, why, pick)
+
+
+def check_pick(pick: str | None, goal: ResolvedGoal) -> None:
+    """Raises DataError before a search where `pick` can be no member of its front."""
+    names = [objective.metric for objective in goal.objectives]
+    if pick is not None and not pick.isdigit() and pick not in names:
+        raise DataError(
+            f"--pick takes an objective ({', '.join(names)}) or a row of the front; got '{pick}'."
+        )
 
 
 def stop_reason(certificate: Certificate, session: Session) -> str:
@@ -240,7 +252,7 @@ def finish(
         folder.path if folder else None,
         session.evaluated_here,
     )
-    if pick is not None:
+    if pick is not None and feasible:
         _, scores = session.rows(archive.ids[[result.member(pick)]])
         result = replace(result.pick(pick), sigma={n: float(v[0]) for n, v in scores.sigma.items()})
     if problem.stochastic and result.best is not None and reason != "answered from recorded rows":
@@ -359,8 +371,8 @@ def problem_name(problem: Problem) -> str:
     for entry in entries():
         if entry.target == target:
             return entry.name
-    name = type(problem).__name__
-    return "".join(f"-{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+    words = re.sub(r"(?<=[^_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", type(problem).__name__)
+    return words.lower()
 
 
 def now() -> str:

@@ -326,8 +326,12 @@ class Session:
         return batch, evaluate(self.problem, batch)
 
     # --- resuming -------------------------------------------------------------------------------
-    def replay(self) -> None:
-        """Load the recorded rows; they are answered from the record when a solver asks for them."""
+    def replay(self, record: bool = True) -> None:
+        """Load the recorded rows; they are answered from the record when a solver asks for them.
+
+        record: whether the run goes on and is written to; else its folder, which another process may be
+        writing, is only read.
+        """
         assert self.folder is not None
         damaged: list[str] = []
         space, written = self.problem.space, 0
@@ -342,15 +346,22 @@ class Session:
             if set(scores.metrics) != set(self.problem.metrics) or len(scores) == 0:
                 raise DataError("the recorded rows hold other metrics than the problem; start a new run.")
             batch = space.restore(points)
+            hashes = space.hashes(batch).tolist()
+            fresh = self._unknown(hashes)
+            if len(fresh) < len(hashes):  # a point recorded twice counts once
+                places = np.array(fresh, np.int64)
+                batch, scores = take(batch, places), take_scores(scores, places)
             rows = self.table.append(batch, scores)
-            self._known.update(zip(space.hashes(batch).tolist(), rows.tolist(), strict=True))
+            self._known.update(zip([hashes[place] for place in fresh], rows.tolist(), strict=True))
             if "seconds" in columns:
                 written = len(self.table)
                 self.seconds_before = max(self.seconds_before, float(columns["seconds"]))
         for sentence in damaged:
             self.note(sentence)
-        self.recorder = Recorder(self.folder, self.table, written, clock=lambda: self.seconds)
-        self.recorder.flush()
+        self.recorder = None
+        if record:
+            self.recorder = Recorder(self.folder, self.table, written, clock=lambda: self.seconds)
+            self.recorder.flush()
         self._pending = np.ones(len(self.table), bool)
         self._settled, self._waiting, self._replaying = len(self.table), len(self.table) > 0, True
 

@@ -63,7 +63,7 @@ class Table:
         columns = {
             n: self._columns[f"x.{n}"][: self.rows][rows].astype(d.dtype) for n, d in space.domains.items()
         }
-        return Batch(space, columns, len(next(iter(columns.values()))))
+        return Batch(space, columns, len(self._columns["failed"][: self.rows][rows]))
 
     def scores(self, rows: Any) -> Scores:
         """The scores of some rows."""

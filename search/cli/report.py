@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 
 from ... import units
 from ...errors import TradespaceError
@@ -32,11 +33,10 @@ def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
             out.print(_front(result, problem, goal))
         _print_point(result, problem)
     out.print(f"[dim]certificate[/] {_certificate(result)}")
-    out.print(
-        f"[dim]stopped[/]     {result.stop_reason}; {result.evaluations:,} rows in {result.seconds:.2f} s"
-    )
+    spent = f"{result.evaluations:,} rows in {result.seconds:.2f} s"
+    out.print(f"[dim]stopped[/]     {escape(result.stop_reason)}; {spent}")
     for sentence in result.notes:
-        out.print(f"[dim]note[/]        {sentence}", markup=True)
+        out.print(f"[dim]note[/]        {escape(sentence)}")
     if result.run_dir is not None:
         drawn = not result.certificate.infeasible
         pictures = save_figures(result, problem, goal, result.run_dir / "figures") if drawn else []
@@ -64,8 +64,9 @@ def _certificate(result: Result) -> str:
         f", gap {certificate.gap:.2g}" if certificate.kind == "bound" and certificate.gap is not None else ""
     )
     kind = certificate.kind if certificate.exact or certificate.kind != "proven" else "optimal in expectation"
-    words = f"[{colour}]{kind}{gap}[/]: {certificate.statement}"
-    return words + ("; assumes " + "; ".join(certificate.assumptions) if certificate.assumptions else "")
+    words = f"[{colour}]{kind}{gap}[/]: {escape(certificate.statement)}"
+    assumed = escape("; ".join(certificate.assumptions))
+    return f"{words}; assumes {assumed}" if assumed else words
 
 
 def _metrics(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
@@ -102,9 +103,10 @@ def _metrics(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
 
 
 def _against_start(result: Result, name: str) -> str:
-    if not result.start or not result.start.get(name):
-        return ""
-    change = result.metrics[name] / result.start[name] - 1
+    before = result.start.get(name, 0.0) if result.start else 0.0
+    if before == 0 or not np.isfinite(before):
+        return "it failed" if np.isnan(before) else ""
+    change = (result.metrics[name] - before) / abs(before)
     return f"{abs(change):.1%} {'more' if change > 0 else 'less'}" if abs(change) >= 5e-4 else "the same"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 
 from ... import units
 from ...problems.goal import Goal, ResolvedGoal
@@ -122,9 +123,13 @@ def _headline(problem: Problem, goal: ResolvedGoal, solver: str, why: str, asked
     if not words:
         values = [f"{n} {shown(v, declared(type(problem))[n].unit)}" for n, v in problem.parameters.items()]
         words = ", ".join(values[:8])
-    out.print(f"[bold]{problem_name(problem)}[/] · {words}" if words else f"[bold]{problem_name(problem)}[/]")
+    out.print(
+        f"[bold]{problem_name(problem)}[/] · {escape(words)}"
+        if words
+        else f"[bold]{problem_name(problem)}[/]"
+    )
     out.print(f"[dim]goal[/]        {goal.describe()}")
-    out.print(f"[dim]solver[/]      {solver} ({'auto: ' if asked == 'auto' else ''}{why})")
+    out.print(f"[dim]solver[/]      {solver} ({'auto: ' if asked == 'auto' else ''}{escape(why)})")
 
 
 def _finish(result: Result, problem: Problem, goal: ResolvedGoal, json: bool) -> int:

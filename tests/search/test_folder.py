@@ -110,3 +110,22 @@ def test_runs_are_found_by_path_id_and_last(tmp_path):
     assert find_run(RunFolder(run).id, runs).path == find_run("last", runs).path == run
     with pytest.raises(ts.DataError, match="holds no run 'zzzz'"):
         find_run("zzzz", runs)
+
+
+def test_last_is_the_newest_also_within_one_second(tmp_path):
+    for order, name in enumerate(["b/2026-01-01T000000-ffff", "a/2026-01-01T000000-0000"]):
+        run = RunFolder(tmp_path / name)
+        run.write_json("run.json", {})
+        os.utime(run.path / "run.json", (order, order))
+    assert find_run("last", tmp_path).id == "0000"
+    with pytest.raises(ts.DataError, match="the newest is '0000'"):
+        find_run("zzzz", tmp_path)
+
+
+def test_a_point_recorded_twice_counts_once(tmp_path):
+    problem = counted(tmp_path, size=2)
+    first = solve(problem, "random", budget=ts.Budget(evaluations=5), runs=tmp_path)
+    run = RunFolder(first.run_dir)
+    run.write_arrays("rows/000009.npz", run.read_arrays(run.chunks()[0]))
+    again = ts.regoal(run, ts.Goal(minimize=("left",)))
+    assert (again.evaluations, again.certificate.kind) == (5, "none")

@@ -20,6 +20,8 @@ import tradespace as ts
 from tests.search.problems import COUNTED, answer, counted, counted_file
 from tradespace.search import folder as folder_module
 from tradespace.search import session as session_module
+from tradespace.search.run import problem_name
+from tradespace.search.tail import Tail
 
 solve, resume = (
     partial(f, storage="none") for f in (ts.solve, ts.resume)
@@ -189,6 +191,19 @@ def test_regoal_answers_like_a_fresh_run_over_the_same_rows(tmp_path, monkeypatc
     assert answer(again)[2] == answer(fresh)[2]
 
 
+def test_regoal_leaves_the_folder_of_a_run_that_goes_on_alone(tmp_path):
+    problem = counted(tmp_path)
+    run = solve(problem, "random", budget=ts.Budget(evaluations=50), runs=tmp_path).run_dir
+    for chunk in (run / "rows").glob("*.npz"):  # as a run that has written no chunk yet
+        with np.load(chunk) as stored:
+            columns = {name: stored[name] for name in stored.files if name != "seconds"}
+        Tail(run / "rows/tail.log").append(0, columns)
+        chunk.unlink()
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    assert ts.regoal(run, ts.Goal(minimize=("right",))).evaluations == 50
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
+
+
 # --- long sweeps ---------------------------------------------------------------------------------------
 class Long(ts.Problem):
     """More points than a run keeps."""
@@ -332,6 +347,35 @@ def test_a_start_is_scored_compared_and_beaten_or_kept(tmp_path):
     assert started.start == started.metrics == best.metrics
     assert started.best == best.best
     assert started.evaluations == 20
+
+
+def test_a_pick_is_refused_before_the_search_and_not_instead_of_its_answer(tmp_path):
+    problem = counted(tmp_path, size=3)
+    with pytest.raises(ts.DataError, match=r"--pick takes an objective \(left, right\).*got 'sum'"):
+        solve(problem, pick="sum", runs=tmp_path)
+    assert not list(tmp_path.rglob("run.json"))
+    assert not solve(problem, goal=ts.Goal(limits=("sum>=100",)), pick="left").feasible
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("HTTPCache", "http-cache"), ("Tile", "tile"), ("LayerPlan2D", "layer-plan2-d"), ("GPU", "gpu")],
+)
+def test_a_class_is_called_by_its_words(name, words):
+    body = {"a": ts.Int(1, 2), "cost_of_it": ts.Metric("1", "min"), "__module__": __name__}
+    assert problem_name(type(name, (ts.Problem,), body)()) == words
+
+
+def test_a_problem_without_variables_has_one_point():
+    class Alone(ts.Problem):
+        """Nothing to decide."""
+
+        time = ts.Metric("s", "min")
+
+        def evaluate(self, x):
+            return {"time": np.ones(len(x))}
+
+    assert solve(Alone()).metrics == {"time": 1.0}
 
 
 def test_a_start_outside_the_space_is_one_sentence(tmp_path):

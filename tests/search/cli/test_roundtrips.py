@@ -233,3 +233,33 @@ def test_no_problem_or_no_command_is_exit_code_2_with_help(cli: Cli) -> None:
         shown = cli(*words)
         assert shown.code == 2
         assert "Usage" in shown.out + shown.err
+
+
+SIGNS = """
+import numpy as np
+import tradespace as ts
+
+
+class Signs(ts.Problem):
+    label: str = "[red]x[/]"
+    a = ts.Int(0, 9)
+    loss = ts.Metric("W", "min")
+    gain = ts.Metric("J", "max")
+
+    @ts.pointwise
+    def evaluate(self, x):
+        if x.a == 5:
+            raise ValueError("no [/] tag")
+        return {"loss": np.nan if x.a == 7 else -1.0 - x.a, "gain": x.a % 4}
+"""
+
+
+@pytest.mark.parametrize(("start", "said"), [(3, "75.0% less"), (7, "it failed"), (6, "the same")])
+def test_square_brackets_negative_values_and_a_start_that_failed(cli: Cli, start: int, said: str) -> None:
+    Path("signs.py").write_text(SIGNS)
+    Path("mine.json").write_text(json.dumps({"a": start}))
+    shown = cli("run", "signs.py:Signs", "--start", "mine.json")
+    assert shown.code == 0
+    for words in ("label [red]x[/]", "ValueError: no [/] tag", said):
+        assert words in shown.out
+    assert "was not written" not in shown.out
