@@ -160,7 +160,7 @@ class _Halving:
                 returned = self.problem.evaluate(batch)
         except TradespaceError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if len(batch) == 1:
                 return self._failed(batch, error)
             middle = len(batch) // 2

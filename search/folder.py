@@ -18,7 +18,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,26 @@ class RunFolder:
             raise DataError(
                 f"'{self.path / name}' is damaged ({error}); delete it to go on without it."
             ) from None
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other processes from writing this run meanwhile; released when the process ends, however.
+
+        Raises DataError where another process holds it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # not on this system: nothing to hold it by
+            yield
+            return
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise DataError(
+                    f"run {self.id} is being written by another process; wait until it ends, or stop it."
+                ) from None
+            yield
 
     def chunks(self) -> list[str]:
         """Names of the recorded chunks, in order."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 JSON_FRONT = 1_000
+ANSWERED = "answered from recorded rows"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,11 @@ class Result:
         import pandas as pd
 
         return pd.DataFrame({n: list(c) if c.ndim > 1 else c for n, c in self.front_columns.items()})
+
+    @property
+    def from_record(self) -> bool:
+        """Whether the answer comes from recorded rows, so that nothing was searched."""
+        return self.stop_reason == ANSWERED
 
     @property
     def front_size(self) -> int:

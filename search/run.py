@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..solvers.portfolio import select
 from .executors import Evaluator, user_file
 from .folder import RunFolder, plain
 from .provenance import provenance
-from .result import Result, front_columns, readable_point
+from .result import ANSWERED, Result, front_columns, readable_point
 from .session import OutOfTime, Session, ask_tell
 from .stochastic import replicate
 from .study import log_study
@@ -79,7 +79,7 @@ def solve(
             "run.json",
             run_record(problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all),
         )
-    with Evaluator(problem, workers, executor) as evaluator:
+    with folder.hold() if folder else nullcontext(), Evaluator(problem, workers, executor) as evaluator:
         session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
         return log_study(session, conduct(session, chosen, why, pick), storage)
 
@@ -108,7 +108,7 @@ def resume(
     chosen, _ = select(record["solver"], problem, resolved, budget)
     first = problem.space.batch(record["start"]) if record["start"] else None
     workers = workers or int(record["workers"])
-    with Evaluator(problem, workers) as evaluator:
+    with folder.hold(), Evaluator(problem, workers) as evaluator:
         session = Session(
             problem, resolved, budget, record["seed"], evaluator, folder, first, observer, record["keep_all"]
         )
@@ -148,9 +148,7 @@ def regoal(
         if whole
         else Certificate.none(f"the best of {rows} recorded rows; other points were not scored")
     )
-    return finish(
-        session, certificate, "answered from recorded rows", record["solver"], "recorded rows", pick
-    )
+    return finish(session, certificate, ANSWERED, record["solver"], "recorded rows", pick)
 
 
 # --- the parts ---------------------------------------------------------------------------------------
@@ -230,6 +228,11 @@ def finish(
     if session.start is not None:
         first = session.score(session.start)
         start = {n: float(v[0]) for n, v in first.metrics.items()}
+    if archive.failed:
+        lost = f"{archive.failed:,} of {archive.rows:,} rows failed and are left out"
+        session.note(lost)
+        if certificate.kind == "proven" and session.cursor_end:
+            certificate = replace(certificate, statement=f"{certificate.statement}; {lost}")
     folder = session.folder
     result = Result(
         problem_name(problem),
@@ -255,9 +258,9 @@ def finish(
     if pick is not None and feasible:
         _, scores = session.rows(archive.ids[[result.member(pick)]])
         result = replace(result.pick(pick), sigma={n: float(v[0]) for n, v in scores.sigma.items()})
-    if problem.stochastic and result.best is not None and reason != "answered from recorded rows":
+    if problem.stochastic and result.best is not None and reason != ANSWERED:
         result = replace(result, replications=replicate(problem, result.best))
-    if folder is not None and reason != "answered from recorded rows":
+    if folder is not None and reason != ANSWERED:
         result.save(folder.path / "result.json")
     return result
 

@@ -277,7 +277,7 @@ class Milp(OneShot):
             now = row[second].value(again.x)
             if reached and second.sign * (now - reached[-1]) >= 0:
                 return self._stopped(f"'{second.metric}' no longer improves", len(reached))
-            self._accept(again, second, self.run.goal.limits, None)
+            proven &= self._accept(again, second, self.run.goal.limits, None)
             reached.append(now)
             found.append([o.sign * row[o].value(again.x) for o in (first, second)])
             step = max(SWEEP_STEP * abs(now), 4 * row[second].tolerance(now))

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ... import units
 from ...errors import TradespaceError
-from ...problems.goal import ResolvedGoal
+from ...problems.goal import Limit, ResolvedGoal
 from ...problems.problem import Problem
 from ..plots import save_figures
 from ..result import Result
@@ -38,12 +38,22 @@ def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
     for sentence in result.notes:
         out.print(f"[dim]note[/]        {escape(sentence)}")
     if result.run_dir is not None:
-        drawn = not result.certificate.infeasible
-        pictures = save_figures(result, problem, goal, result.run_dir / "figures") if drawn else []
+        pictures = _pictures(result, problem, goal, result.run_dir / "figures")
         out.print(f"[dim]stored in[/]   {result.run_dir}")
         if pictures:
             out.print(f"[dim]pictures[/]    {', '.join(p.name for p in pictures)} in {pictures[0].parent}")
         out.print(f"[dim]next[/]        {_next(result)}")
+
+
+def _pictures(result: Result, problem: Problem, goal: ResolvedGoal, folder: Path) -> list[Path]:
+    """Draw, except for an answer that is none and for another goal than the run's own."""
+    if result.certificate.infeasible or result.from_record:
+        return []
+    try:
+        return save_figures(result, problem, goal, folder)
+    except OSError as error:
+        fail(f"no pictures: cannot write '{folder}': {error.strerror or error}.")
+        return []
 
 
 def _next(result: Result) -> str:
@@ -70,7 +80,6 @@ def _certificate(result: Result) -> str:
 
 
 def _metrics(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
-    limits = {v.metric: v for v in goal.limits}
     wanted = {o.metric: "minimised" if o.direction == "min" else "maximised" for o in goal.objectives}
     cells = []
     for name, metric in problem.metrics.items():
@@ -78,13 +87,9 @@ def _metrics(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
         shown = units.show(value, metric.unit)
         if result.sigma.get(name):
             shown += f" ± {100 * result.sigma[name]:.2g} %"
-        limit = limits.get(name)
-        bound = f"{limit.sense} {units.show(limit.bound, limit.unit, 5)}" if limit else ""
-        slack = ""
-        if limit and np.isfinite(limit.bound):
-            spare = limit.sign * (limit.bound - value)
-            word = "slack" if spare >= 0 else "[red]over by[/]"
-            slack = f"{word} {units.show(abs(spare), limit.unit, 3)}"
+        limits = [v for v in goal.limits if v.metric == name]
+        bound = ", ".join(f"{v.sense} {units.show(v.bound, v.unit, 5)}" for v in limits)
+        slack = ", ".join(_slack(v, value) for v in limits if np.isfinite(v.bound))
         cell = [name.replace("_", " "), shown, wanted.get(name, ""), bound, slack]
         if result.start:
             cell.append(_against_start(result, name))
@@ -100,6 +105,12 @@ def _metrics(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
     for cell in cells:
         made.add_row(*cell)
     return made
+
+
+def _slack(limit: Limit, value: float) -> str:
+    spare = limit.sign * (limit.bound - value)
+    word = "slack" if spare >= 0 else "[red]over by[/]"
+    return f"{word} {units.show(abs(spare), limit.unit, 3)}"
 
 
 def _against_start(result: Result, name: str) -> str:
@@ -187,6 +198,5 @@ def _print_infeasible(result: Result, problem: Problem, goal: ResolvedGoal) -> N
     else:
         least = f"; the least violating of {result.evaluations:,} rows is shown" if result.best else ""
         limits = ", ".join(f"'{v}'" for v in goal.limits)
-        recorded = result.solver == "recorded rows" or result.stop_reason.startswith("answered")
-        more = "Relax a limit" if recorded else "Give more --evals, or relax a limit"
+        more = "Relax a limit" if result.from_record else "Give more --evals, or relax a limit"
         fail(f"no feasible point was found under {limits}{least}. {more}.")

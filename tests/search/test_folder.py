@@ -12,6 +12,7 @@ import pytest
 
 import tradespace as ts
 from tests.search.problems import answer, counted
+from tradespace.errors import DataError
 from tradespace.search import folder as folder_module
 from tradespace.search.folder import RunFolder, find_run
 
@@ -129,3 +130,11 @@ def test_a_point_recorded_twice_counts_once(tmp_path):
     run.write_arrays("rows/000009.npz", run.read_arrays(run.chunks()[0]))
     again = ts.regoal(run, ts.Goal(minimize=("left",)))
     assert (again.evaluations, again.certificate.kind) == (5, "none")
+
+
+def test_a_run_has_one_writer_at_a_time(tmp_path):
+    folder = RunFolder.create(tmp_path, "held", "2026-01-01T000000")
+    with folder.hold(), pytest.raises(DataError, match="another process"), RunFolder(folder.path).hold():
+        pass
+    with folder.hold():
+        pass
