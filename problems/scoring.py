@@ -168,7 +168,7 @@ class _Halving:
             return join_scores([self.score(take(batch, half)) for half in halves])
         return _read(self.problem, returned, len(batch))
 
-    def _failed(self, batch: Batch, error: Exception) -> Scores:
+    def _failed(self, batch: Batch, error: BaseException) -> Scores:
         sentence = _sentence(self.problem, batch, error)
         self.raised += 1
         if self.rows > 1 and 2 * self.raised > self.rows:
