@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 
-from ..errors import BudgetError, SolverUnavailable, nearest
+from ..errors import BudgetError, SolverUnavailable, TradespaceError, nearest
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from .base import Budget, Solver, reasons
@@ -111,7 +111,16 @@ def select(name: str | Solver, problem: Problem, goal: ResolvedGoal, budget: Bud
     name = solver.name
     refused = solver.accepts(problem, goal, budget)
     if refused is not None:
-        raise SolverUnavailable(f"solver '{name}' cannot take {type(problem).__name__}: {refused}.")
+        instead = _instead(problem, goal, budget)
+        raise SolverUnavailable(f"solver '{name}' cannot take {type(problem).__name__}: {refused}{instead}.")
     if solver.needs_budget and budget.evaluations is None and budget.seconds is None:
         raise BudgetError(f"solver '{name}' has no end of its own; give a budget of evaluations or seconds.")
     return solver, "asked for"
+
+
+def _instead(problem: Problem, goal: ResolvedGoal, budget: Budget) -> str:
+    """What `auto` would take, as the end of a refusal."""
+    try:
+        return f"; auto would take '{choose(problem, goal, budget)[0].name}'"
+    except TradespaceError:
+        return ""
