@@ -189,9 +189,14 @@ class Hermes(Problem):
             record=record,
         )  # fmt: skip
 
+    @property
+    def counted(self) -> slice:
+        """The applications that metrics are of: all but the first tenth, while the queue fills."""
+        return slice(int(COUNTED * len(self.jobs)), None)
+
     def measure(self, outcome: Outcome) -> dict[str, float]:
-        """Metrics of an outcome, the first tenth of the applications left out."""
-        counted = slice(int(COUNTED * len(self.jobs)), None)
+        """Metrics of an outcome, over the applications that are counted."""
+        counted = self.counted
         completion = outcome.completion[counted]
         deadline = self.jobs.deadline[counted]
         due = np.isfinite(deadline)

@@ -111,7 +111,7 @@ def completion_figure(problem: Hermes, point: Mapping[str, Any]) -> Figure:
     axes = _axes(figure)
     for name in SHOWN:
         outcome = outcome_of(problem, point) if name == THIS else problem.outcome(name)
-        times = np.sort(outcome.completion)
+        times = np.sort(outcome.completion[problem.counted])
         share = np.arange(1, len(times) + 1) / len(times)
         axes.plot(times, share, color=COLOURS[name], linewidth=2.2 if name == THIS else 1.4,
                   linestyle="--" if name == "oracle" else "-",
