@@ -10,6 +10,7 @@ third party's comparison), the BLIS simulator about 0.8 s, and ours is printed b
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Callable
@@ -191,8 +192,23 @@ def hermes() -> None:
                 show(f"load {load}, {kind}, {name}: mean, P95", f"{mean:.1%}, {tail:.1%}", bar, met)
 
 
+def demo() -> None:
+    """The scheduler in front of a real small GPT and a process pool, where PyTorch is installed."""
+    if importlib.util.find_spec("torch") is None:
+        print("live demo: skipped, PyTorch is not installed")
+        return
+    from tradespace.problems.serving.demo import demonstrate
+
+    print("live demo: a small GPT and two tool processes, 40 applications, measured")
+    for row in demonstrate():
+        print("  " + "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{v:8}" for k, v in row.items()))
+
+
 def main() -> None:
     """Print everything."""
+    if sys.argv[1:] == ["demo"]:
+        demo()
+        return
     paths = [Path(p) for p in sys.argv[1:]]
     speed()
     closed_forms()
@@ -211,6 +227,7 @@ def main() -> None:
                 row["within"],
             )
         print(f"  fit and replay: {time.process_time() - start:.1f} CPU s")
+    demo()
     print("missed: " + (", ".join(missed) or "nothing"))
 
 

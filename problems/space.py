@@ -119,11 +119,6 @@ class Space:
         """Number of distinct points, counted after pinning; None where there is no end of them."""
         return count_points(self)
 
-    @property
-    def conditional(self) -> bool:
-        """Whether any variable has a `when`."""
-        return bool(self._conditional)
-
     def record(self) -> dict[str, Any]:
         """The space as plain data: what identifies it."""
         return {

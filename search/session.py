@@ -56,7 +56,6 @@ class Session:
         self.streamed: Any = None
         self.cursor = self.cursor_end = 0
         self.sample: list[tuple[Array, dict[str, Array]]] = []
-        self.phase = ""
         self.interrupted = False
         self._known: dict[int, int] = {}
         self._pending = np.empty(0, bool)  # recorded rows that no solver has asked for yet
@@ -216,7 +215,6 @@ class Session:
     def sweep(self, chunks: Chunks) -> None:
         """Score a whole enumeration; above 10^6 rows only front, counts, cursor and a sample stay."""
         size = self.problem.space.size or 0
-        self.phase = "sweep"
         self.cursor_end = len(chunks)
         if size <= KEPT_ROWS or self.keep_all:
             self._sweep_kept(chunks)

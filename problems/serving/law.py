@@ -54,11 +54,6 @@ class IterationLaw:
         """Seconds of one iteration."""
         return float(iteration_time(self.constants, decoding, cached, tokens, prompts, pairs))
 
-    @property
-    def solo_token(self) -> float:
-        """Seconds of one output token of a request that is alone, without its cache."""
-        return self.time(decoding=1)
-
 
 @compiled
 def iteration_time(

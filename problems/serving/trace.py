@@ -195,11 +195,6 @@ class Trace:
         total = np.concatenate([[0.0], np.cumsum(tokens)])
         return np.asarray(np.diff(total[self.call_start]) + self.seconds)
 
-    def application_work(self, per_input: float, per_output: float) -> Array:
-        """Backend seconds of each application, all stages summed."""
-        total = np.concatenate([[0.0], np.cumsum(self.work(per_input, per_output))])
-        return np.asarray(np.diff(total[self.stage_start]))
-
 
 def check(trace: Trace) -> None:
     """DataError that names the first row at fault."""

@@ -104,10 +104,6 @@ class Cluster:
         """The kind of each node."""
         return tuple(kind for kind, count in zip(self.kinds, self.counts, strict=True) for _ in range(count))
 
-    def sized(self, *counts: int) -> Cluster:
-        """The same kinds in other numbers."""
-        return Cluster(self.kinds, tuple(counts))
-
 
 class Pace:
     """Seconds of iterations of one model on one device, times a safety factor.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,20 +82,4 @@ def gantt(outcome: Outcome, node: int | None = None, start: float | None = None)
     kind = "GPU" if outcome.gpu[node] else "CPU"
     ax.set_title(f"{kind} node {node + 1}: whose token is due first runs next", loc="left", fontsize=10)
     figure.legend(loc="outside upper right", ncols=2, frameon=False)
-    return figure
-
-
-def share_against_models(shares: Mapping[tuple[int, str], float], title: str = "") -> Figure:
-    """SLO share of each system against the number of models; keys are (models, system)."""
-    figure, (ax,) = _axes(6, 3.6)
-    counts = sorted({n for n, _ in shares})
-    for system in dict.fromkeys(s for _, s in shares):
-        values = [shares[n, system] for n in counts]
-        ax.plot(counts, values, marker="o", color=INK.get(system), label=system)
-    ax.set_xticks(counts)
-    ax.set_ylim(0, 1.03)
-    ax.set_xlabel("models")
-    ax.set_ylabel("requests within SLO, share")
-    ax.set_title(title, loc="left", fontsize=10)
-    ax.legend(loc="lower left", frameon=False)
     return figure

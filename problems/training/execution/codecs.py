@@ -11,6 +11,7 @@ at single tokens, which no set of channels catches). `UInt4` is for numbers that
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -38,7 +39,7 @@ class Code:
         return sum(part.untyped_storage().nbytes() for part in self.parts)
 
 
-class Codec:
+class Codec(ABC):
     """One way to code a tensor of `width` channels. An instance belongs to one tensor of one plan."""
 
     name = ""
@@ -49,17 +50,17 @@ class Codec:
         self.stochastic = stochastic
         self.count = 0
 
+    @abstractmethod
     def stored(self, elements: int, item: int) -> int:
         """Bytes of a code."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, x: Tensor) -> Code:
         """Encode a flat tensor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, code: Code) -> Tensor:
         """The flat tensor a code stands for."""
-        raise NotImplementedError
 
     @property
     def kept(self) -> int:
@@ -87,11 +88,6 @@ def _padded(x: Tensor) -> Tensor:
     """x followed by zeros up to a whole group; x itself where it is one."""
     short = -x.numel() % GROUP
     return torch.nn.functional.pad(x, (0, short)) if short else x
-
-
-def _wide(scale: Tensor) -> Tensor:
-    """16-bit scales, kept as bfloat16, in fp32."""
-    return scale.view(torch.bfloat16).float()
 
 
 def _scales(x: Tensor) -> Tensor:

@@ -158,11 +158,6 @@ class Recipe:
             self.steps.append((call, slots, outputs, ended))
 
     @property
-    def outers(self) -> tuple[Outer, ...]:
-        """Parameters, inputs and constants that it reads."""
-        return tuple(leaf for call in self.calls for leaf in call.leaves if isinstance(leaf, Outer))
-
-    @property
     def random(self) -> tuple[Call, ...]:
         """Calls that draw random numbers."""
         return tuple(call for call in self.calls if call.random)
