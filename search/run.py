@@ -139,7 +139,10 @@ def regoal(
         session.replay(record=False)
         session.adopt()
     if session.archive.rows == 0:
-        raise DataError(f"run {folder.id} has recorded no rows yet.")
+        damaged = "; ".join(session.notes)
+        raise DataError(
+            f"run {folder.id} has recorded no rows{f' that can be read: {damaged}' if damaged else ' yet.'}"
+        )
     size = problem.space.size
     whole = size is not None and session.archive.rows >= size
     rows = f"{session.archive.rows:,}"

@@ -16,6 +16,7 @@ from ...errors import DataError
 from .applications import SLOTS
 from .hermes import Hermes
 from .pdgraph import Prospects
+from .readers import read_json
 from .scheduler import HermesScheduler
 from .trace import LANGUAGE
 
@@ -49,8 +50,8 @@ def load_scheduler(path: str | Path, *, backends: Mapping[str, int], **settings:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no plan '{path}'; write one with 'optimize apply RUN'.")
-    record = json.loads(path.read_text())
-    if record.get("form") != FORM:
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("form") != FORM:
         raise DataError(f"{path.name} is no Hermes plan ({FORM}).")
     known = Prospects(
         tuple((str(k), str(u), int(v), int(b)) for k, u, v, b in record["rows"]),

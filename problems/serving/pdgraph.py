@@ -8,8 +8,6 @@ After Hermes (arXiv 2506.14851); file layout of its published graphs.
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ import numpy as np
 
 from ...errors import DataError, nearest
 from .compiled import Array
+from .readers import read_json
 from .trace import LANGUAGE, Stage
 
 END, START = "end", "start"
@@ -134,11 +133,8 @@ def read_graphs(path: str | Path) -> dict[str, PDGraph]:
     Raises DataError for an unknown backend, a missing field, or a loop that never ends.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no file '{path}'.")
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-        record = json.load(file)
-    if not isinstance(record, dict):
+    record = read_json(path)
+    if not isinstance(record, dict) or not all(isinstance(units, dict) for units in record.values()):
         raise DataError(f"{path.name} must hold an object from applications to units.")
     return {name: _graph(name, units) for name, units in record.items()}
 

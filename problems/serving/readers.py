@@ -31,6 +31,16 @@ def open_text(path: Path) -> TextIO:
     return gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
 
 
+def read_json(path: str | Path) -> Any:
+    """What a JSON file holds, gzipped or not; DataError where it is missing or no JSON."""
+    path = Path(path)
+    with open_text(path) as file:
+        try:
+            return json.load(file)
+        except (ValueError, OSError, EOFError) as error:
+            raise DataError(f"{path.name} is no JSON: {error}") from None
+
+
 def read_trace(path: str | Path, form: str | None = None) -> Trace:
     """A trace file of any known format; DataError names the row and column at fault."""
     path = Path(path)

@@ -23,7 +23,7 @@ from ...hardware.catalog import names
 from .compiled import Array
 from .engine import Engine, Replay, simulate
 from .law import IterationLaw
-from .readers import open_text, read_trace
+from .readers import open_text, read_json, read_trace
 from .trace import Trace
 
 # A constant is its physical floor (datasheet bandwidth and peak) plus a positive excess, which is fitted.
@@ -71,7 +71,7 @@ def engine_of(log: str | Path, default_blocks: int = 4096) -> Engine:
     meta = (path if path.is_dir() else path.parent) / "meta.json"
     if not meta.is_file():
         return Engine(IterationLaw(), blocks=default_blocks)
-    record = json.loads(meta.read_text())
+    record = read_json(meta)
     cache, limits = record["kv_cache"], record["engine_kwargs"]
     return Engine(
         IterationLaw(),
@@ -86,7 +86,7 @@ def floors(log: str | Path) -> IterationLaw:
     """The least a law can be on the log's device for its model, by datasheet; zeros where unknown."""
     path = Path(log)
     meta = (path if path.is_dir() else path.parent) / "meta.json"
-    record = json.loads(meta.read_text()) if meta.is_file() else {}
+    record = read_json(meta) if meta.is_file() else {}
     model = str(record.get("model", "")).rpartition("/")[2].lower()
     label = str(record.get("hardware", {}).get("device_name", "")).lower().replace(" ", "")
     found = [name for name in names() if name.partition("-")[0] in label]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from ....errors import DataError
 from ..generate import lognormal
-from ..readers import open_text, read_trace
+from ..readers import open_text, read_json, read_trace
 from ..trace import Trace
 
 GROUP = 8
@@ -55,11 +54,7 @@ def read_functions(path: str | Path, models: int | None = None, minutes: float |
     models: how many, taken as its test scripts take them: the first of each group of eight.
     """
     path = Path(path)
-    with open_text(path) as file:
-        try:
-            functions = json.load(file)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path.name} is no JSON: {error}") from None
+    functions = read_json(path)
     if not isinstance(functions, list) or not functions:
         raise DataError(f"{path.name} has no functions.")
     for i, function in enumerate(functions):

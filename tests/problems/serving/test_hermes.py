@@ -281,3 +281,11 @@ def test_recorded_containers_of_no_length_are_served(tmp_path: Path) -> None:
         Hermes(trace=tmp_path / "t.csv", **settings).jobs  # noqa: B018
     pooled = Hermes(trace=tmp_path / "t.csv", pooled=True, **settings)
     assert all(np.isfinite(r["mean s"]) for r in summary(pooled, pooled.point()))
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"chat": 3}'])
+def test_a_broken_file_of_graphs_is_one_sentence(tmp_path, content):
+    path = tmp_path / "graphs.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"graphs\.json"):
+        _ = Hermes(trace=path).space
