@@ -1,9 +1,10 @@
-"""From a name to its record: the shipped catalog, this machine, and what the user calibrated."""
+"""From a name to its record: the shipped catalog, this machine as calibrated, a user's own file."""
 
 from __future__ import annotations
 
 import importlib
 from functools import cache
+from pathlib import Path
 
 from ..errors import DataError, nearest
 from .catalog import INDEX
@@ -11,13 +12,17 @@ from .record import Device
 
 
 def device(name: str) -> Device:
-    """The device called `name`; DataError names the nearest one.
+    """The device called `name`, or described by the file `name.toml`; DataError names the nearest one.
 
     >>> device("a100-sxm-80gb").peak("bf16")
     312000000000000.0
     """
+    if name.endswith(".toml"):
+        from .files import read_device
+
+        return read_device(Path(name), device)
     if name not in INDEX:
-        raise DataError(f"unknown device '{name}'; {nearest(name, INDEX)}")
+        raise DataError(f"unknown device '{name}'; {nearest(name, INDEX)} (or give FILE.toml)")
     if INDEX[name] == "host":
         from .host import host
 

@@ -115,7 +115,7 @@ def describe(annotation: Any, unit: str = "") -> str:
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, arguments))
     if annotation is Device:
-        return "a device name (see 'optimize devices')"
+        return "a device name (see 'optimize devices') or FILE.toml"
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return "one of " + ", ".join(member.name for member in annotation)
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}

@@ -308,7 +308,9 @@ def reproduce(problem: ProblemName, json: Json = False) -> None:
 
 @app.command()
 def devices(
-    name: Annotated[str | None, typer.Argument(help="A device, to show each of its numbers.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A device or FILE.toml, to show each of its numbers.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the devices, or show each number of one with unit, source and kind."""
