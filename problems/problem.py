@@ -311,6 +311,25 @@ class Problem(metaclass=ProblemType):
         return self.replace(**{n: drawn[v] for n, v in devices.items()}) if devices else self
 
     @property
+    def deviations(self) -> dict[str, float]:
+        """What one draw of this problem changed: source -> its standard normal value.
+
+        Empty for a problem that was not drawn. A source is what one measurement would settle, such as
+        "gemm on a100-sxm-80gb"; a problem that overrides `draw` overrides this as well.
+        """
+        from ..hardware import Device
+
+        devices = dict.fromkeys(v for v in self.parameters.values() if isinstance(v, Device))
+        return {f"{n} on {d.name}": float(z) for d in devices for n, z in sorted(d.deviations.items())}
+
+    def measurement(self, source: str) -> str:
+        """How to measure a source of `deviations`, as a command or in words; "" where nobody said."""
+        from ..costmodels.calibration import PLAN
+
+        family, _, name = source.partition(" on ")
+        return f"optimize calibrate {name} --family {family}" if name and family in dict(PLAN) else ""
+
+    @property
     def default_goal(self) -> ResolvedGoal:
         """The goal that the metrics declare."""
         return Goal().resolve(self)
@@ -318,6 +337,11 @@ class Problem(metaclass=ProblemType):
     def explain_infeasible(self, goal: ResolvedGoal) -> str:
         """A sentence for the user where no point meets the goal; override it to say more."""
         return ""
+
+    def explain(self, point: Mapping[str, Any]) -> Mapping[str, str | list[dict[str, Any]]]:
+        """What only this problem knows about a point, for `optimize explain` and the report: title -> a
+        sentence, or a table as a list of rows (column -> cell, quantities as text); override it."""
+        return {}
 
     # --- views -----------------------------------------------------------------------------------
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView | None:
