@@ -1,0 +1,14 @@
+"""The examples in the docstrings of the rendering modules run."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+PACKAGE = importlib.import_module("tradespace.problems.rendering")
+
+
+@pytest.mark.parametrize("name", [i.name for i in pkgutil.iter_modules(PACKAGE.__path__) if not i.ispkg])
+def test_examples_run(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"{PACKAGE.__name__}.{name}")).failed == 0
