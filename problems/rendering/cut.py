@@ -1,4 +1,4 @@
-"""The level-of-detail cut of a hierarchy: from the root, a node is drawn once it looks smaller than a threshold.
+"""The level-of-detail cut of a hierarchy: from the root, a node is drawn once it looks small enough.
 
 After HierGS (Kerbl et al. 2024) and Nebula (arXiv 2512.20495). The projected size is focal x extent over
 the distance to the node's sphere. As spheres are nested and extents never grow downwards, a node that is
@@ -111,7 +111,7 @@ def cut(tree: Hierarchy, camera: Camera, threshold: float, margin: float = 0.0) 
 
 
 def updated(tree: Hierarchy, before: Cut, camera: Camera, threshold: float, margin: float = 0.0) -> Cut:
-    """The same cut as `cut` gives, begun from another frame's: parents are tested, not the way from the root."""
+    """The cut that `cut` gives, begun from another frame's: parents are tested, not the way from the root."""
     frontier = np.empty(tree.leaves, np.int32)
     selected = np.empty(tree.leaves, np.bool_)
     found, visited = _update(
