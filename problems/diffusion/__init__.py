@@ -1,1 +1,1 @@
-"""Problems of diffusion models."""
+"""Problems of diffusion models: token budgets for video diffusion transformers."""

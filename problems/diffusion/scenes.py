@@ -1,0 +1,122 @@
+"""Moving scenes made by formula, a class each, exactly repeatable from a seed: what the small model learns.
+
+Every clip has a dark background of its own tint and one figure whose place, size, speed and
+phase differ from seed to seed; the class fixes its shape, its colour and its way of moving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+Distance = Callable[[Array, Array], Array]
+VERSION = 1
+"""Raised with every change of a formula, so that weights trained on other scenes are not taken for these."""
+
+CLASSES = (
+    "red disc moving right",
+    "blue square moving left",
+    "green triangle falling",
+    "yellow ring growing",
+    "magenta bar turning",
+    "cyan pair circling",
+    "orange stripes scrolling",
+    "white disc bouncing",
+)
+COLOURS = np.array(
+    [
+        [0.95, 0.15, 0.12], [0.15, 0.35, 0.98], [0.15, 0.85, 0.25], [0.98, 0.88, 0.15],
+        [0.9, 0.2, 0.85], [0.15, 0.88, 0.92], [0.98, 0.55, 0.1], [0.95, 0.95, 0.95],
+    ],
+    dtype=np.float32,
+)  # fmt: skip
+
+
+def _disc(x: Array, y: Array, radius: float) -> Array:
+    return np.hypot(x, y) - radius
+
+
+def _box(x: Array, y: Array, half_x: float, half_y: float) -> Array:
+    dx, dy = np.abs(x) - half_x, np.abs(y) - half_y
+    return np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0)
+
+
+def _triangle(x: Array, y: Array, size: float) -> Array:
+    """Point up; y grows downwards."""
+    sides = np.maximum(np.abs(x) * 0.894 - (y + size) * 0.447, y - 0.8 * size)
+    return np.asarray(sides)
+
+
+def _bounce(position: float) -> float:
+    """Fold a line onto [0, 1]."""
+    folded = position % 2.0
+    return 2.0 - folded if folded > 1 else folded
+
+
+def _frame(kind: int, time: float, rng_values: dict[str, float], x: Array, y: Array) -> Array:
+    """Signed distance to the figure at a time in [0, 1]; coordinates in [0, 1]."""
+    g = rng_values
+    a, b, size, speed, phase = g["a"], g["b"], g["size"], g["speed"], g["phase"]
+    if kind == 0:
+        return _disc(x - (0.15 + 0.25 * a + speed * time), y - (0.25 + 0.5 * b), size)
+    if kind == 1:
+        return _box(x - (0.85 - 0.25 * a - speed * time), y - (0.25 + 0.5 * b), size * 0.9, size * 0.9)
+    if kind == 2:
+        return _triangle(x - (0.25 + 0.5 * a), y - (0.2 + 0.2 * b + speed * time), size * 1.1)
+    if kind == 3:
+        radius = 0.08 + 0.05 * phase + 0.6 * speed * time
+        return np.abs(_disc(x - (0.35 + 0.3 * a), y - (0.35 + 0.3 * b), radius)) - 0.05
+    if kind == 4:
+        angle = np.pi * (phase + 1.6 * speed * time)
+        u, v = x - (0.4 + 0.2 * a), y - (0.4 + 0.2 * b)
+        c, s = np.cos(angle), np.sin(angle)
+        return _box(c * u + s * v, -s * u + c * v, 2.2 * size, 0.06)
+    if kind == 5:
+        angle = 2 * np.pi * (phase + speed * time)
+        u, v = x - (0.45 + 0.1 * a), y - (0.45 + 0.1 * b)
+        c, s = 0.23 * np.cos(angle), 0.23 * np.sin(angle)
+        return np.minimum(_disc(u - c, v - s, 0.75 * size), _disc(u + c, v + s, 0.75 * size))
+    if kind == 6:
+        place = (x + y) * 0.7071 - 0.6 * speed * time + phase
+        return np.abs((place % 0.36) - 0.18) - 0.075
+    horizontal = 0.2 + 0.6 * _bounce(a + 1.5 * speed * time)
+    vertical = 0.2 + 0.6 * _bounce(b + 2.2 * speed * time)
+    return _disc(x - horizontal, y - vertical, 0.85 * size)
+
+
+def scene(kind: int, seed: int | Sequence[int], frames: int = 8, side: int = 32) -> Array:
+    """One clip (frames, 3, side, side) in [-1, 1] of class `kind`; the same for the same seed.
+
+    >>> import numpy as np
+    >>> bool(np.array_equal(scene(3, 7), scene(3, 7))), scene(0, 1).shape
+    (True, (8, 3, 32, 32))
+    """
+    rng = np.random.default_rng([kind, *np.atleast_1d(np.asarray(seed)).tolist()])
+    a, b, phase, tilt, light = rng.random(5)
+    values = {
+        "a": float(a),
+        "b": float(b),
+        "phase": float(phase),
+        "size": float(rng.uniform(0.11, 0.17)),
+        "speed": float(rng.uniform(0.3, 0.5)),
+    }
+    tint = rng.uniform(0.05, 0.3, size=3).astype(np.float32)
+    place = (np.arange(side, dtype=np.float32) + 0.5) / side
+    y, x = np.meshgrid(place, place, indexing="ij")
+    angle = 2 * np.pi * tilt
+    slope = 0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
+    ground = tint[:, None, None] * (0.5 + light) * slope[None].astype(np.float32)
+    clip = np.empty((frames, 3, side, side), dtype=np.float32)
+    for i in range(frames):
+        inside = np.clip(0.5 - _frame(kind, i / max(frames - 1, 1), values, x, y) * side, 0, 1)
+        clip[i] = ground + inside * (COLOURS[kind][:, None, None] - ground)
+    return np.asarray(np.clip(clip, 0, 1) * 2 - 1, dtype=np.float32)
+
+
+def batch(kinds: Sequence[int], seeds: Sequence[Any], frames: int = 8, side: int = 32) -> Array:
+    """Clips (n, frames, 3, side, side), one for each class and seed."""
+    return np.stack([scene(kind, seed, frames, side) for kind, seed in zip(kinds, seeds, strict=True)])

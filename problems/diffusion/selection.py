@@ -1,0 +1,82 @@
+"""Which tokens a block computes at a step, and what the others read instead (after ASTRAEA, 2506.05096).
+
+Read in the paper's reviews: the score w_a x LSE x change + w_b x exp(steps skipped), the top K of it by
+budget, queries of the selected tokens only, values of the others from a cache. Reconstructed: the change is
+the length of the difference of the block's input to the input last computed; LSE is the mean over heads of
+the one last computed; LSE x change is divided by its mean over the tokens, so that the weights mean the same
+in every block and at every step; w_a and w_b; the caches hold the branches before their gates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import SpaceError
+
+
+@dataclass(frozen=True)
+class Weights:
+    """w_a of the significance (1 is the average token's), w_b of the penalty exp(steps skipped). Ours."""
+
+    w_a: float = 1.0
+    w_b: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (self.w_a >= 0 and self.w_b >= 0 and self.w_a + self.w_b > 0):
+            raise SpaceError(
+                f"Weights: w_a and w_b must be at least 0 and not both 0, got {self.w_a} and {self.w_b}."
+            )
+
+
+def score(lse: Tensor, change: Tensor, skipped: Tensor, weights: Weights) -> Tensor:
+    """What computing each token is worth: all (n, tokens)."""
+    significance = lse * change
+    usual = significance.abs().mean(dim=-1, keepdim=True).clamp(min=1e-12)
+    return weights.w_a * significance / usual + weights.w_b * skipped.exp()
+
+
+def select(score: Tensor, k: int) -> Tensor:
+    """The k best tokens of each sample, in the order of the tokens: (n, tokens) -> (n, k).
+
+    >>> select(torch.tensor([[0.1, 3.0, -1.0, 2.0]]), 2).tolist()
+    [[1, 3]]
+    """
+    return torch.topk(score, k, dim=-1, sorted=False).indices.sort(dim=-1).values
+
+
+def chosen_count(budget: float, tokens: int) -> int:
+    """Tokens computed at a step with a budget in (0, 1]."""
+    return min(tokens, max(1, round(budget * tokens)))
+
+
+@dataclass
+class BlockCache:
+    """What a block remembers: (n, tokens, d) or (n, tokens) each.
+
+    inputs: the block's input when the token was last computed. attention, mlp: the branches' outputs before
+    their gates. lse: mean over heads. skipped: steps since the token was last computed.
+    """
+
+    inputs: Tensor
+    attention: Tensor
+    mlp: Tensor
+    lse: Tensor
+    skipped: Tensor
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the cache."""
+        held = (self.inputs, self.attention, self.mlp, self.lse, self.skipped)
+        return sum(t.numel() * t.element_size() for t in held)
+
+    def choose(self, x: Tensor, k: int, weights: Weights) -> Tensor:
+        """Tokens (n, k) to compute, given the block's input (n, tokens, d); the others have waited one more
+        step."""
+        change = torch.linalg.vector_norm(x - self.inputs, dim=-1)
+        rows = select(score(self.lse, change, self.skipped, weights), k)
+        self.skipped += 1
+        self.skipped.scatter_(1, rows, 0)
+        return rows
