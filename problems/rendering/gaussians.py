@@ -77,6 +77,18 @@ class Gaussians:
             raise DataError(f"{name} {rule}; {int(bad.sum()):,} of {len(bad):,} Gaussians break this, "
                             f"the first is number {first} with {got}.")  # fmt: skip
 
+    @classmethod
+    def of_valid(
+        cls, means: Array, scales: Array, quaternions: Array, opacities: Array, harmonics: Array
+    ) -> Gaussians:
+        """Those of some Gaussians that are valid; the others are left out."""
+        with np.errstate(invalid="ignore"):
+            valid = (scales >= 0).all(axis=1) & (opacities >= 0) & (opacities <= 1)
+            valid &= np.linalg.norm(quaternions, axis=1) >= 1e-12
+            for values in (means, scales, quaternions, harmonics):
+                valid &= np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        return cls(means[valid], scales[valid], quaternions[valid], opacities[valid], harmonics[valid])
+
     def __len__(self) -> int:
         return len(self.means)
 
