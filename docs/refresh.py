@@ -7,8 +7,8 @@ A page is run from top to bottom in one empty folder:
 
 - a `console` block: each line after `$` is run by bash and must succeed; the lines below it are its
   output, in which `...` stands for any number of lines;
-- a `python` block is run by Python; where `<!-- file: NAME -->` stands on the line above it, the
-  block is written to that file instead.
+- a `python` block is run by Python; where `<!-- file: NAME -->` stands on the line above it, that or a
+  `toml` block is written to that file instead.
 
 `docs/api.md` is written from the docstrings of the public names.
 
@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial.md")
-BLOCK = re.compile(r"^(?:<!-- file: (\S+) -->\n)?```(console|python)\n(.*?)^```$", re.M | re.S)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md")))
+BLOCK = re.compile(r"^(?:<!-- file: (\S+) -->\n)?```(console|python|toml)\n(.*?)^```$", re.M | re.S)
 TOLERANCE = 0.02
 VOLATILE = (
     (re.compile(r"^(solver [^;]*);.*"), r"\1)"),
@@ -41,6 +41,7 @@ VOLATILE = (
     (re.compile(r"at most \d\S* s\b"), "at most T"),
     (re.compile(r"\d[\d,]* rows/s"), "N rows/s"),
     (re.compile(r"cost \d[\d.]* times"), "cost N times"),
+    (re.compile(r"(predicted|measured) [\d,]+ us"), r"\1 T"),
 )
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 LOOSE = re.compile(r"^(plan|answer)\b")
@@ -156,6 +157,7 @@ class Page:
         file, kind, body = match.groups()
         if file:
             (self.folder / file).write_text(body)
+        if file or kind == "toml":
             return match[0]
         if kind == "python":
             self.run([sys.executable, "-c", body], body)

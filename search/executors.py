@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -53,6 +54,7 @@ _worker_problem: Problem | None = None
 def _start_worker(_file: Any, problem: Problem) -> None:
     global _worker_problem
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     _worker_problem = problem
 
 

@@ -38,7 +38,7 @@ VIEWS = {"gittins": "jobs_view", "packing": "packing_view", "milp": "milp_view"}
 
 
 def make(name: str) -> Solver:
-    """A solver by name; "optuna:NAME" is any sampler of Optuna.
+    """A solver by name; "optuna:NAME" is any sampler of Optuna, "FILE.py:CLASS" one of the user's own.
 
     Raises SolverUnavailable with the nearest name.
     """
@@ -46,6 +46,10 @@ def make(name: str) -> Solver:
         from .bayesian import OptunaSampler
 
         return OptunaSampler(name.removeprefix("optuna:"))
+    if ":" in name:
+        from .outside import outside
+
+        return outside(name)
     if name not in SOLVERS:
         raise SolverUnavailable(f"no solver is called '{name}'; {nearest(name, [*SOLVERS, 'auto'])}")
     module, _, label = SOLVERS[name].partition(":")

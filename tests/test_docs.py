@@ -29,9 +29,9 @@ def refresh() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
-def test_every_command_of_a_page_prints_what_the_page_shows(page: str) -> None:
-    refresh().replay(ROOT / page)
+@pytest.mark.parametrize("page", refresh().PAGES, ids=lambda page: page.stem)
+def test_every_command_of_a_page_prints_what_the_page_shows(page: Path) -> None:
+    refresh().replay(page)
 
 
 def test_a_stale_page_is_noticed(tmp_path: Path) -> None:

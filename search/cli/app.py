@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -165,7 +166,10 @@ def run(
     seconds: Seconds = None,
     gap: Gap = None,
     solver: Annotated[
-        str, typer.Option("--solver", help="A name of 'optimize list --solvers'; auto says why it chose.")
+        str,
+        typer.Option(
+            "--solver", help="A name of 'optimize list --solvers', or FILE.py:CLASS; auto says why it chose."
+        ),
     ] = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the search.")] = 0,
     workers: Workers = 1,
@@ -444,9 +448,17 @@ def validate(
         validate_models(device, profiles, family or [], shapes, plot, json)
 
 
+def _noted(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as a sentence, without the line of code that it came from."""
+    from .console import note
+
+    note(str(message))
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors become one sentence and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.showwarning = _noted
     try:
         return app(args=arguments, standalone_mode=True)
     except TradespaceError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +25,12 @@ def console(stderr: bool = False) -> Console:
 def fail(sentence: str) -> None:
     """Print an error: one sentence, further lines indented beneath it."""
     console(stderr=True).print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
+
+
+@cache
+def note(sentence: str) -> None:
+    """Print a note on standard error, each sentence once a process."""
+    console(stderr=True).print(f"[yellow]note:[/] {escape(sentence)}", soft_wrap=True)
 
 
 def print_json(data: Any) -> None:
