@@ -305,7 +305,7 @@ def apply(
 @app.command()
 def reproduce(problem: ProblemName, json: Json = False) -> None:
     """Print a paper's figures beside ours, each with its workload and assumptions."""
-    from .apply_command import reproduce_problem
+    from .reproduction import reproduce_problem
 
     reproduce_problem(problem, json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -64,3 +65,24 @@ def rows(table: Table, cells: list[tuple[Any, ...]]) -> Table:
     for row in cells:
         table.add_row(*(cell if hasattr(cell, "__rich_console__") else escape(str(cell)) for cell in row))
     return table
+
+
+def print_rows(title: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as a table: numbers with four digits to the right, columns without content left out."""
+    names = list(dict.fromkeys(name for row in found for name in row))
+    names = [n for n in names if any(row.get(n) not in {None, ""} for row in found)]
+    numeric = {n for n in names if all(isinstance(row.get(n), int | float | type(None)) for row in found)}
+    made = table(title, *names, right=tuple(numeric))
+    console().print(rows(made, [tuple(_shown(row.get(n)) for n in names) for row in found]))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return (
+        f"{value:,.4g}"
+        if isinstance(value, float) and abs(value) < 1e4
+        else f"{value:,}"
+        if isinstance(value, int | float)
+        else str(value)
+    )
