@@ -21,6 +21,7 @@ from ..problems.problem import Problem
 from ..solvers.base import Budget, reasons, relative_gap
 from ..solvers.portfolio import make, select
 from .quality import Quality, rows_before
+from .ranking import Ranking, ranking
 from .result import Result
 from .run import problem_name, solve
 from .session import Session
@@ -128,6 +129,21 @@ class Comparison:
         beats = value >= self.best if self.larger_is_better else value <= self.best
         return beats or relative_gap(value, self.best) <= CLOSE
 
+    @property
+    def ranking(self) -> Ranking:
+        """Mean ranks over the seeds that every solver ran; a solver that ran once has the value for all."""
+        names = self.solvers
+        values = {name: {t.seed: t.value for t in self.of(name)} for name in names}
+        for name in names:
+            if name in ONE_RUN:
+                values[name] = dict.fromkeys(range(self.seeds), values[name][0])
+        seeds = [s for s in range(self.seeds) if all(s in values[name] for name in names)]
+        table = np.array([[values[name][s] for name in names] for s in seeds], float)
+        table = table.reshape(len(seeds), len(names)) * (-1 if self.larger_is_better else 1)
+        best = np.nanmin(table, axis=1, keepdims=True, initial=np.inf)
+        near = np.abs(table - best) <= ROUNDING * np.abs(best)
+        return ranking(names, np.where(near, best, table))
+
     def record(self) -> dict[str, Any]:
         """The comparison as plain data."""
         return {
@@ -139,6 +155,7 @@ class Comparison:
             "larger_is_better": self.larger_is_better,
             "best_known": self.best if np.isfinite(self.best) else None,
             "solvers": [_without_nan(self.summary(name)) for name in self.solvers],
+            "ranking": self.ranking.record(),
             "refused": dict(self.refused),
             "runs": [
                 _without_nan(
@@ -161,10 +178,12 @@ class Comparison:
         """The table of solvers, as Markdown."""
         from .narrative import table
 
-        heads = ("solver", f"median {self.measure}", "best", "worst", "deviation", "runs within 1 %",
-                 "rows to 1 %", "seconds to 1 %", "rows", "seconds", "certificate")  # fmt: skip
+        heads = ("solver", f"median {self.measure}", "best", "worst", "deviation", "mean rank",
+                 "runs within 1 %", "rows to 1 %", "seconds to 1 %", "rows", "seconds",
+                 "certificate")  # fmt: skip
         lines = [f"# {self.problem}: {len(self.solvers)} solvers, {self.seeds} seeds", self._asked(), ""]
         lines += [table(heads, [tuple(self.cells(name)) for name in self.solvers]), ""]
+        lines += [f"Ranks of the seeds' values. {self.ranking.statement()}", ""]
         lines += [f"- {name} did not run: {reason}" for name, reason in self.refused.items()]
         return "\n".join(lines).rstrip() + "\n"
 
@@ -194,6 +213,7 @@ class Comparison:
             self.show(line["best"]),
             self.show(line["worst"]),
             self.show(line["deviation"]) if line["feasible"] > 1 else "",
+            f"{self.ranking.mean_ranks[solver]:.2f}",
             f"{line['reached']} of {line['runs']}",
             f"{rows:,.0f}" if rows is not None else "",
             f"{seconds:.3g}" if seconds is not None else "",

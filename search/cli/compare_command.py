@@ -19,8 +19,8 @@ from .arguments import make_problem, read_fixes
 from .console import console, print_json, rows, table
 from .running import Wish
 
-HEADS = ("solver", "median", "best", "worst", "deviation", "within 1 %", "rows to 1 %", "s to 1 %", "rows",
-         "seconds", "certificate")  # fmt: skip
+HEADS = ("solver", "median", "best", "worst", "deviation", "mean rank", "within 1 %", "rows to 1 %",
+         "s to 1 %", "rows", "seconds", "certificate")  # fmt: skip
 LATIN = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -96,16 +96,19 @@ def compare_solvers(
 
 
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
-    """Write Markdown, CSV, JSON and both forms of the curves; the paths."""
+    """Write Markdown, CSV, JSON, both forms of the curves and the runtime distributions; the paths."""
     from ..curves import page, picture
+    from ..runtimes import runtime_picture
 
-    image = io.BytesIO()
+    image, times = io.BytesIO(), io.BytesIO()
     picture(found).savefig(image, dpi=150)
+    runtime_picture(found).savefig(times, dpi=150)
     contents: dict[str, Any] = {
         "compare.md": found.markdown().encode(),
         "compare.csv": found.csv().encode(),
         "curves.png": image.getvalue(),
         "curves.html": page(found).encode(),
+        "runtimes.png": times.getvalue(),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,6 +131,7 @@ def _print(found: Comparison, folder: Path, files: list[Path]) -> None:
     )
     made = table("", *HEADS, right=HEADS[1:-1])
     out.print(rows(made, [tuple(found.cells(name)) for name in found.solvers]))
+    out.print(f"[dim]ranks[/]       {found.ranking.statement()}")
     for name, reason in found.refused.items():
         out.print(f"[yellow]did not run[/] {name}: {reason}")
     out.print(f"[dim]stored in[/]   {folder}: {', '.join(f.name for f in files)}")

@@ -18,6 +18,8 @@ from tradespace.search.cli import main
 from tradespace.search.compare import Comparison, compare
 from tradespace.search.curves import band, page, picture
 from tradespace.search.quality import REFERENCE, Quality
+from tradespace.search.ranking import ranking
+from tradespace.search.runtimes import TARGETS, distribution, runtime_picture, runtimes
 
 BUDGET = ts.Budget(evaluations=2_000)
 
@@ -212,7 +214,7 @@ def test_the_command_writes_tables_and_curves(tmp_path: Path, capsys: pytest.Cap
     printed = json.loads(capsys.readouterr().out)
     assert printed["budget"]["evaluations"] == 200
     assert [Path(f).name for f in printed["files"]] == [
-        "compare.md", "compare.csv", "curves.png", "curves.html", "compare.json",
+        "compare.md", "compare.csv", "curves.png", "curves.html", "runtimes.png", "compare.json",
     ]  # fmt: skip
     assert all(Path(f).stat().st_size > 100 for f in printed["files"])
     assert Path(printed["files"][2]).read_bytes().startswith(b"\x89PNG")
@@ -228,3 +230,93 @@ def test_the_command_prints_a_table_and_refusals(tmp_path: Path, capsys: pytest.
     assert "did not run milp" in printed
     assert "curves.png" in printed
     assert (tmp_path / "here" / "compare.md").is_file()
+
+
+# --- ranks and runtime distributions ----------------------------------------------------------------------
+def test_friedman_agrees_with_the_literature() -> None:
+    # Demsar 2006, table 6: 14 data sets, 4 classifiers; he finds chi^2_F = 9.28, F_F = 3.69 and CD = 1.25
+    auc = np.array(
+        [
+            ".763",
+            ".768",
+            ".771",
+            ".798",
+            ".599",
+            ".591",
+            ".590",
+            ".569",
+            ".954",
+            ".971",
+            ".968",
+            ".967",
+            ".628",
+            ".661",
+            ".654",
+            ".657",
+            ".882",
+            ".888",
+            ".886",
+            ".898",
+            ".936",
+            ".931",
+            ".916",
+            ".931",
+            ".661",
+            ".668",
+            ".609",
+            ".685",
+            ".583",
+            ".583",
+            ".563",
+            ".625",
+            ".775",
+            ".838",
+            ".866",
+            ".875",
+            "1",
+            "1",
+            "1",
+            "1",
+            ".940",
+            ".962",
+            ".965",
+            ".962",
+            ".619",
+            ".666",
+            ".614",
+            ".669",
+            ".972",
+            ".981",
+            ".9751",
+            ".975",
+            ".957",
+            ".978",
+            ".946",
+            ".970",
+        ],
+        float,
+    ).reshape(14, 4)
+    found = ranking(["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"], -auc)
+    assert list(found.mean_ranks.values()) == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=1e-3)
+    assert found.p is not None
+    assert found.p < 0.05
+    assert found.critical == pytest.approx(1.25, abs=0.01)
+
+
+def test_no_difference_is_claimed_where_there_is_none() -> None:
+    rng = np.random.default_rng(0)
+    claims = sum((ranking(list("abc"), rng.random((8, 3))).p or 1.0) < 0.05 for _ in range(400))
+    assert claims / 400 == pytest.approx(0.05, abs=0.03)
+    assert ranking(list("ab"), np.ones((4, 2))).p is None
+    assert "nothing beyond the values" in ranking(list("ab"), np.ones((1, 2))).statement()
+
+
+def test_runtime_distributions_count_reached_targets() -> None:
+    found = compare(Steps(), ["exhaustive", "sobol"], goal=ts.Goal(minimize=("time",)), seeds=2,
+                    budget=ts.Budget(evaluations=1_000))  # fmt: skip
+    when, share = distribution(found, "exhaustive")
+    assert (when == 501).all()
+    assert share == pytest.approx(np.arange(1, len(TARGETS) + 1) / len(TARGETS))
+    assert (np.diff(runtimes(found, "sobol"), axis=1) >= 0).all()
+    assert found.ranking.mean_ranks["exhaustive"] <= found.ranking.mean_ranks["sobol"]
+    runtime_picture(found)
