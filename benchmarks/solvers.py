@@ -1,13 +1,13 @@
 """Ours, pymoo and Optuna on twelve functions each of COCO's bbob-mixint and bbob-constrained.
 
     python benchmarks/solvers.py --quick                        # 4 functions, 1 seed: a few minutes
-    OMP_NUM_THREADS=1 nice python benchmarks/solvers.py --results coco.jsonl      # everything; may be stopped and run again
+    nice python benchmarks/solvers.py --results coco.jsonl      # everything; may be stopped and run again
     python benchmarks/solvers.py --results coco.jsonl --table   # only the table and the figure
 
-Needs `pip install coco-experiment pymoo cmaes`. Dimensions 5 and 10, 2,000 evaluations (TPE 500), 5
-seeds. Every solver's calls go through one counter (`coco.py`), which keeps the best feasible value. A
-block is a function in a dimension; in it solvers are ranked by the median of their seeds, those without a
-feasible point last, by violation. The table is printed whatever it says.
+Set OMP_NUM_THREADS=1; needs `pip install coco-experiment pymoo cmaes`. Dimensions 5 and 10, 2,000
+evaluations (TPE 500), 5 seeds. Every solver's calls go through one counter (`coco.py`), which keeps the
+best feasible value. A block is a function in a dimension; in it solvers are ranked by the median of their
+seeds, those without a feasible point last, by violation. The table is printed whatever it says.
 """
 
 from __future__ import annotations
