@@ -86,15 +86,16 @@ def _scatter(
     size = np.float32(1.0 / tile)
     for i in range(len(splats)):
         x, y = splats[i, X], splats[i, Y]
+        half_x, half_y = extents[i, 0], extents[i, 1]
         if extent == 0:  # in Kerbl et al. pixel centres are whole numbers, and the end is rounded like this
             reach, spare = radii[i], np.float32(tile - 1)
             first_x, last_x = _range(x - 0.5 - reach, x - 0.5 + reach + spare, size, columns, -1)
             first_y, last_y = _range(y - 0.5 - reach, y - 0.5 + reach + spare, size, rows, -1)
         else:
-            half_x, half_y = extents[i, 0], extents[i, 1]
             first_x, last_x = _range(x - half_x, x + half_x, size, columns, 0)
             first_y, last_y = _range(y - half_y, y + half_y, size, rows, 0)
-        if extent < 2 or first_x == last_x or first_y == last_y:
+        inside = x >= half_x and y >= half_y and x + half_x < columns * tile and y + half_y < rows * tile
+        if extent < 2 or (inside and (first_x == last_x or first_y == last_y)):
             for row in range(first_y, last_y + 1):
                 for t in range(row * columns + first_x, row * columns + last_x + 1):
                     if writing:
@@ -116,8 +117,8 @@ def _scatter(
                 continue
             most = _edge(min(max(right, low), high), half_a, shear, half_v, limit, 1.0)
             least = _edge(min(max(-right, low), high), half_a, shear, half_v, limit, -1.0)
-            from_x = max(first_x, math.floor((x + least - 1e-3) * size))
-            to_x = min(last_x, math.floor((x + most + 1e-3) * size))
+            from_x = max(first_x, math.floor((x + least) * size))
+            to_x = min(last_x, math.floor((x + most) * size))
             for t in range(row * columns + from_x, row * columns + to_x + 1):
                 if writing:
                     members[cursor[t]] = i

@@ -48,6 +48,7 @@ class Gaussians:
         self._refuse("opacities", (self.opacities < 0) | (self.opacities > 1), "must lie within 0 and 1")
         length = np.linalg.norm(self.quaternions, axis=1, keepdims=True)
         self._refuse("quaternions", length[:, 0] < 1e-12, "must not be zero")
+        length[np.abs(length - 1) < 1e-6] = 1  # so that what is of length one keeps its bits, and its digest
         object.__setattr__(self, "quaternions", (self.quaternions / length).astype(np.float32))
         for field in fields(self):
             getattr(self, field.name).flags.writeable = False

@@ -58,7 +58,7 @@ def project(scene: Gaussians, camera: Camera) -> Projected:
     """Project a scene, drop what does not reach the screen, sort by depth.
 
     Dropped: depth <= near; opacity below 1/255; a box (of alpha >= 1/255, or the 3-sigma circle) outside
-    the frame.
+    the frame; a variance on the screen beyond the range of float32.
     """
     frustum, kept, depth, splats, extent, radius = _project(
         scene.means, scene.scales, scene.quaternions, scene.opacities, scene.harmonics,
@@ -143,12 +143,14 @@ def _project(
         c0, c1, c2 = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
         spread = (xx - low_pass) + (yy - low_pass)
         determinant = c0 * c0 + c1 * c1 + c2 * c2 + low_pass * spread + low_pass * low_pass
+        if not (determinant > 0 and determinant < np.inf):
+            continue  # larger than any number can hold
         centre_x, centre_y = fx * x * inverse + cx, fy * y * inverse + cy
         middle = 0.5 * (xx + yy)
         longest = middle + math.sqrt(max(0.1, middle * middle - determinant))
         radius = math.ceil(CIRCLE_SIGMAS * math.sqrt(longest))
         opacity = opacities[i]
-        limit = math.log(255.0 * opacity)
+        limit = max(math.log(255.0 * opacity), 0.0)
         wide = math.sqrt(2.0 * limit)
         half_width, half_height = wide * math.sqrt(xx), wide * math.sqrt(yy)
         reach_x, reach_y = max(half_width, radius), max(half_height, radius)

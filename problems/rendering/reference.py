@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,47 +47,61 @@ def harmonics_basis(direction: Array) -> Array:
     ])  # fmt: skip
 
 
-def render_reference(
-    scene: Gaussians, camera: Camera, background: Sequence[float] = (0.0, 0.0, 0.0)
-) -> tuple[Array, Array]:
-    """Image (h, w, 3) and transmittance (h, w) by the definition, in float64.
+class Splat(NamedTuple):
+    """A Gaussian on the screen: depth, centre (2,), inverse covariance (2, 2), opacity, colour (3,)."""
+
+    depth: float
+    centre: Array
+    conic: Array
+    opacity: float
+    colour: Array
+
+
+def project_reference(scene: Gaussians, camera: Camera) -> list[Splat]:
+    """The Gaussians in front of the camera that are not too faint to matter, nearest first.
 
     Sigma' = J W Sigma W^T J^T + 0.3 I (Zwicker et al. 2001; Kerbl et al. 2023, equation 5).
     """
     fx, fy = camera.focal, camera.focal_y
     cx, cy = camera.principal
+    half_x, half_y = 0.5 * camera.width / fx, 0.5 * camera.height / fy
     drawn = []
     for i in range(len(scene)):
-        point = camera.rotation @ (scene.means[i].astype(np.float64) - camera.position)
-        x, y, z = point
+        away = scene.means[i].astype(np.float64) - camera.position
+        x, y, z = camera.rotation @ away
         if z <= camera.near or scene.opacities[i] < 1 / 255:
             continue
-        half_x, half_y = 0.5 * camera.width / fx, 0.5 * camera.height / fy
         tx = np.clip(x / z, -(cx / fx + 0.3 * half_x), (camera.width - cx) / fx + 0.3 * half_x)
         ty = np.clip(y / z, -(cy / fy + 0.3 * half_y), (camera.height - cy) / fy + 0.3 * half_y)
         jacobian = np.array([[fx / z, 0, -fx * tx / z], [0, fy / z, -fy * ty / z]])
         axes = rotation_matrix(scene.quaternions[i].astype(np.float64)) * scene.scales[i].astype(np.float64)
         half = jacobian @ camera.rotation @ axes
         conic = np.linalg.inv(half @ half.T + 0.3 * np.eye(2))
-        away = scene.means[i] - camera.position
         basis = harmonics_basis(away / np.linalg.norm(away))[: scene.harmonics.shape[1]]
         colour = np.maximum(0.5 + basis @ scene.harmonics[i].astype(np.float64), 0)
-        mean = np.array([fx * x / z + cx, fy * y / z + cy])
-        drawn.append((np.float32(z), mean, conic, float(scene.opacities[i]), colour))
-    drawn.sort(key=lambda item: item[0])
+        centre = np.array([fx * x / z + cx, fy * y / z + cy])
+        drawn.append(Splat(float(np.float32(z)), centre, conic, float(scene.opacities[i]), colour))
+    return sorted(drawn, key=lambda splat: splat.depth)
+
+
+def render_reference(
+    scene: Gaussians, camera: Camera, background: Sequence[float] = (0.0, 0.0, 0.0)
+) -> tuple[Array, Array]:
+    """Image (h, w, 3) and transmittance (h, w) by the definition, in float64."""
+    drawn = project_reference(scene, camera)
     image = np.zeros((camera.height, camera.width, 3))
     transmittance = np.ones((camera.height, camera.width))
     for row in range(camera.height):
         for column in range(camera.width):
             through, pixel = 1.0, np.array([column + 0.5, row + 0.5])
-            for _, mean, conic, opacity, colour in drawn:
-                d = pixel - mean
-                alpha = min(0.99, opacity * math.exp(-0.5 * d @ conic @ d))
+            for splat in drawn:
+                d = pixel - splat.centre
+                alpha = min(0.99, splat.opacity * math.exp(-0.5 * d @ splat.conic @ d))
                 if alpha < 1 / 255:
                     continue
                 if through * (1 - alpha) < 1e-4:
                     break
-                image[row, column] += through * alpha * colour
+                image[row, column] += through * alpha * splat.colour
                 through *= 1 - alpha
             image[row, column] += through * np.asarray(background)
             transmittance[row, column] = through
