@@ -18,6 +18,7 @@ from ..problems.scoring import evaluate
 from .plots import ACCENT, FAINT, INK, axis_scale
 from .quality import Quality, rows_before
 from .result import Result
+from .sensitivity import moves
 from .session import Session
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ GRID, GREEN = "#e4e7eb", "#0f766e"
 HOVER_VARIABLES = 8
 CHECKPOINTS = 48
 HEIGHT = 440
-LEVELS = 7
-MOST_VARIED, MOST_BARS = 64, 12
-MOST_MOVES = 1_024
+MOST_BARS = 12
 
 
 def study_figures(session: Session, result: Result, chosen: Chosen) -> dict[str, Figure]:
@@ -266,7 +265,7 @@ def sensitivity(session: Session, result: Result) -> Figure | None:
         return None
     objective = goal.objectives[0]
     base = problem.space.batch(result.best)
-    names, moved = moves(session, base)
+    names, moved = moves(problem, base, session.seed)
     reference = result.metrics[objective.metric]
     if moved is None or not reference or not np.isfinite(reference):
         return None
@@ -315,42 +314,6 @@ def sensitivity(session: Session, result: Result) -> Figure | None:
         }
     ]
     return {"data": data, "layout": frame}
-
-
-def moves(session: Session, base: Batch) -> tuple[list[str], Batch | None]:
-    """Rows that differ from `base` in one entry each, and the entry's name; repeats are left out."""
-    space = session.problem.space
-    rng = np.random.default_rng([session.seed, 0x0A7])
-    columns = {n: base._columns[n] for n in space.domains}
-    names: list[str] = []
-    parts: dict[str, list[Array]] = {n: [] for n in space.domains}
-    free = [
-        d for d in space.domains.values() if d.pinned is None and d.options != 1 and d.kind != "permutation"
-    ]
-    for domain in free:
-        entries = np.arange(domain.entries)
-        if len(entries) > MOST_VARIED:
-            entries = np.sort(rng.choice(entries, MOST_VARIED, replace=False))
-        unit = (np.arange(LEVELS) + 0.5) / LEVELS
-        levels = np.unique(domain.entry(0).from_unit(np.r_[unit, 0.0, 1 - 1e-12]))
-        if domain.options is not None and domain.options <= 2 * LEVELS:
-            levels = domain.entry(0).at(np.arange(domain.options))
-        for entry in entries:
-            flat = np.repeat(columns[domain.name].reshape(1, -1), len(levels), axis=0)
-            flat[:, entry] = levels
-            if len(names) + len(levels) > MOST_MOVES:
-                break
-            names += [f"{domain.name}[{entry}]" if domain.shape else domain.name] * len(levels)
-            for name, column in columns.items():
-                whole = (
-                    flat.reshape(len(levels), *domain.width)
-                    if name == domain.name
-                    else np.repeat(column, len(levels), axis=0)
-                )
-                parts[name].append(whole)
-    if not names:
-        return [], None
-    return names, space.canonical({n: np.concatenate(p) for n, p in parts.items()}, len(names))
 
 
 def _hover(batch: Batch) -> list[str]:

@@ -363,6 +363,12 @@ class Session:
         self._pending = np.ones(len(self.table), bool)
         self._settled, self._waiting, self._replaying = len(self.table), len(self.table) > 0, True
 
+    def recall_sweep(self, chunks: Chunks) -> None:
+        """Take up the archive of a long enumeration as it was left, to be read only."""
+        assert self.folder is not None
+        self.streamed, self.archive = chunks, Archive(self.goal)
+        self._restore_sweep(self.folder.read_arrays("sweep.npz"))
+
     def adopt(self) -> None:
         """Offer rows that no solver asked for again, or that an interruption left out, to the archive."""
         left = np.r_[np.flatnonzero(self._pending), np.arange(self._settled, len(self.table))]

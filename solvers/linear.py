@@ -232,7 +232,10 @@ class Constraint:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What HiGHS found: column values or None, the proven bound, and how it ended."""
+    """What HiGHS found: column values or None, the proven bound, and how it ended.
+
+    prices: of a relaxed programme, what one more unit of each constraint's bound changes the minimum by.
+    """
 
     x: Array | None
     bound: float | None
@@ -240,6 +243,7 @@ class Outcome:
     unbounded: bool
     interrupted: bool
     out_of_time: bool
+    prices: tuple[float, ...] = ()
 
 
 Watch = Callable[[float | None, float | None], None]
@@ -354,7 +358,11 @@ def minimize(
             ).infeasible
         )
     unbounded = status == states.kUnbounded or (status == states.kUnboundedOrInfeasible and not infeasible)
-    return Outcome(x, bound, infeasible, unbounded, interrupted, status == states.kTimeLimit)
+    prices: tuple[float, ...] = ()
+    if status == states.kOptimal and not whole.any() and constraints:
+        duals = np.array(solver.getSolution().row_dual)[-len(constraints) :]
+        prices = tuple((duals * row_scale[-len(constraints) :] / cost_scale).tolist())
+    return Outcome(x, bound, infeasible, unbounded, interrupted, status == states.kTimeLimit, prices)
 
 
 def _run(solver: Any, seconds: float | None) -> bool:

@@ -1,0 +1,130 @@
+"""The nearest alternatives to an answer, and their price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import units
+from ..problems.batch import Batch, take
+from ..problems.goal import ResolvedGoal
+from ..problems.problem import Problem
+from ..problems.scoring import Scores
+
+Array = npt.NDArray[Any]
+SHOWN = 6
+NEARLY = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Alternative:
+    """Another point: what differs, in how many entries, and what it costs.
+
+    changes: (entry, from, to). prices: objective -> relative change, positive where it is worse. metrics:
+    its metrics. feasible: always true for what is listed.
+    """
+
+    changes: tuple[tuple[str, str, str], ...]
+    entries: int
+    prices: dict[str, float]
+    metrics: dict[str, float]
+
+    @property
+    def words(self) -> str:
+        """What differs: `tile_m 128 to 64, stages 3 to 4`."""
+        listed = ", ".join(f"{name} {old} to {new}" for name, old, new in self.changes)
+        more = self.entries - len(self.changes)
+        return listed + (f" and {more} more" if more > 0 else "")
+
+    def record(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "changes": [{"variable": n, "from": a, "to": b} for n, a, b in self.changes],
+            "entries": self.entries,
+            "prices": self.prices,
+            "metrics": self.metrics,
+        }
+
+
+def alternatives(
+    problem: Problem,
+    goal: ResolvedGoal,
+    answer: Batch,
+    metrics: Mapping[str, float],
+    batch: Batch,
+    scores: Scores,
+) -> list[Alternative]:
+    """The feasible points of `batch` that cost least for each number of changed entries, then overall.
+
+    With several objectives the price is the sum of the relative changes for the worse.
+    """
+    feasible = (goal.violation(scores.metrics) <= 0) & ~scores.failed
+    changed = differences(problem, answer, batch)
+    total = np.zeros(len(batch))
+    columns: dict[str, Array] = {}
+    for objective in goal.objectives:
+        now = metrics[objective.metric]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            price = objective.sign * (scores.metrics[objective.metric] - now) / (abs(now) or 1.0)
+        columns[objective.metric] = price
+        total += price if goal.single else np.maximum(price, 0.0)
+    wanted = np.flatnonzero(feasible & (changed > 0) & np.isfinite(total))
+    order = wanted[np.lexsort((total[wanted], changed[wanted]))]
+    best: list[int] = []
+    nearest = order[changed[order] == changed[order[0]]] if len(order) else order
+    best += nearest[: SHOWN // 2].tolist()
+    for row in wanted[np.argsort(total[wanted], kind="stable")].tolist():
+        if len(best) >= SHOWN:
+            break
+        if row not in best:
+            best.append(row)
+    best.sort(key=lambda row: (changed[row], total[row]))
+    return [
+        Alternative(
+            described(problem, answer, take(batch, slice(row, row + 1))),
+            int(changed[row]),
+            {n: float(c[row]) for n, c in columns.items()},
+            {n: float(v[row]) for n, v in scores.metrics.items()},
+        )
+        for row in best
+    ]
+
+
+def differences(problem: Problem, answer: Batch, batch: Batch) -> Array:
+    """In how many entries each point differs from the answer, (rows,)."""
+    total = np.zeros(len(batch), int)
+    for name in problem.space.domains:
+        column = np.asarray(batch._columns[name])
+        total += (column != np.asarray(answer._columns[name])).reshape(len(batch), -1).sum(axis=1)
+    return total
+
+
+def described(
+    problem: Problem, answer: Batch, other: Batch, most: int = 3
+) -> tuple[tuple[str, str, str], ...]:
+    """What differs between two points, the first few entries: (entry, from, to)."""
+    found = []
+    before, after = (problem.space.points(b)[0] for b in (answer, other))
+    for name, domain in problem.space.domains.items():
+        old, new = (np.array(p[name], dtype=object) for p in (before, after))
+        if domain.kind == "permutation" and not np.array_equal(old, new):
+            found.append((name, "this order", "another"))
+            continue
+        for place in np.argwhere(np.atleast_1d(old != new)).tolist() if old.shape else [[]]:
+            a, b = (old[tuple(place)], new[tuple(place)]) if place else (old.item(), new.item())
+            if a != b:
+                entry = f"{name}{place}" if place else name
+                found.append((entry, *(_cell(v) for v in (a, b))))
+            if len(found) >= most:
+                return tuple(found)
+    return tuple(found)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return units.show(value, "", 4)
+    return str(getattr(value, "name", value))

@@ -1,0 +1,355 @@
+"""What each limit of a goal is worth: the answer with the limit tighter, looser and gone.
+
+The worth is a re-solve, by the run's own solver; where the run scored the whole space, its rows answer.
+With several objectives the first is asked about, the others held where the answer has them; they are
+priced like limits. Beside it stands the dual of the MILP relaxation, where there is one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import units
+from ..errors import SolverUnavailable, TradespaceError
+from ..problems.goal import Goal, Limit, Objective, ResolvedGoal
+from ..problems.problem import Problem
+from ..solvers.base import Budget
+from ..solvers.portfolio import select
+from .run import solve
+from .session import Session
+
+SHARES = (-0.10, -0.01, 0.01, 0.10)
+NO_LIMIT = math.inf
+SECONDS = 10.0
+HELD = 1e-9
+ATTAINED = 2e-6  # twice the gap to which a MILP is solved
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Level:
+    """The answer with one bound moved. share: by which share of it (inf: without the limit).
+
+    value: of the objective, None where nothing feasible is known. metrics: of that answer. known: how:
+    "proven", "bound" or "none" by a re-solve, "rows" from recorded rows.
+    """
+
+    share: float
+    bound: float
+    value: float | None
+    metrics: dict[str, float]
+    known: str
+
+
+@dataclass(frozen=True)
+class Worth:
+    """One limit: its slack at the answer, the answers around its bound, and the dual.
+
+    held: whether it is an objective held at the answer's value rather than a limit. value: of the
+    objective with the bound as it is. price: change of the objective for one more unit of the bound, by
+    the relaxation; None where no view tells.
+    """
+
+    limit: Limit
+    held: bool
+    slack: float
+    objective: Objective
+    value: float
+    levels: tuple[Level, ...]
+    enough: float | None
+    price: float | None
+
+    def gain(self, share: float) -> float | None:
+        """What the objective improves by (positive) with the bound moved by a share."""
+        level = next((v for v in self.levels if v.share == share), None)
+        if level is None or level.value is None:
+            return None
+        return self.objective.sign * (self.value - level.value)
+
+    @property
+    def looser(self) -> tuple[float, float]:
+        """The small and the large share that loosen the limit, as its bound counts."""
+        up = self.limit.sign * (1.0 if self.limit.bound > 0 else -1.0) > 0
+        return (0.01, 0.10) if up else (-0.01, -0.10)
+
+    @property
+    def binding(self) -> bool:
+        """Whether the answer would be better without the limit, or with it 10 % looser."""
+        gains = [self.gain(NO_LIMIT), self.gain(self.looser[1])]
+        return any(g is not None and g > 1e-9 * abs(self.value) for g in gains)
+
+    @property
+    def predicted(self) -> float | None:
+        """The gain that the dual predicts for the bound 1 % looser."""
+        if self.price is None:
+            return None
+        return -self.objective.sign * self.price * self.looser[0] * self.limit.bound
+
+    def record(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "limit": str(self.limit),
+            "metric": self.limit.metric,
+            "bound": self.limit.bound,
+            "held_objective": self.held,
+            "slack": self.slack,
+            "binding": self.binding,
+            "objective": self.objective.metric,
+            "value": self.value,
+            "enough": self.enough,
+            "levels": [
+                {
+                    "share": None if v.share == NO_LIMIT else v.share,
+                    "bound": None if v.share == NO_LIMIT else v.bound,
+                    "value": v.value,
+                    "known": v.known,
+                }
+                for v in self.levels
+            ],
+            "dual": self.price,
+            "dual_predicts_1_percent_looser": self.predicted,
+        }
+
+    def sentence(self) -> str:
+        """What it is worth, in words."""
+        limit, unit = self.limit, self.objective.unit
+        name = f"{limit.metric.replace('_', ' ')} held at {units.show(limit.bound, limit.unit, 4)}"
+        name = name if self.held else str(limit)
+        beyond = self.gain(NO_LIMIT)
+        small, large = (self.gain(s) for s in self.looser)
+        tight, tighter = (self.gain(-s) for s in self.looser)
+        less = "less" if limit.sense == "<=" else "more"
+        more = "more" if limit.sense == "<=" else "less"
+        target = self.objective.metric.replace("_", " ")
+
+        def amount(share: float) -> str:
+            return units.show(abs(share * limit.bound), limit.unit, 3)
+
+        def of(gain: float) -> str:
+            return f"{units.show(gain, unit, 3)} of {target}"
+
+        parts = []
+        if beyond is not None and not self._some(beyond) and not self._some(large):
+            parts.append("costs nothing: without it the answer is no better")
+        else:
+            if small is not None and self._some(small):
+                rate = self._rate(small / abs(self.looser[0] * limit.bound))
+                parts.append(f"{amount(0.01)} {more} buys {of(small)}{rate}")
+            elif small is not None:
+                parts.append(f"{amount(0.01)} {more} buys nothing")
+            if large is not None and self._some(large):
+                parts.append(f"{amount(0.10)} {more} {of(large)}")
+            elif large is not None and self._some(small):
+                parts.append(f"{amount(0.10)} {more} nothing beyond that")
+            if beyond is not None and self._some(beyond):
+                parts.append(f"without it {of(beyond)}{self._end()}")
+        for gain, share in ((tight, 0.01), (tighter, 0.10)):
+            if gain is None:
+                parts.append(f"no answer is known with {amount(share)} {less}")
+                break
+            if self._some(-gain):
+                parts.append(f"{amount(share)} {less} costs {of(-gain)}")
+        return f"{name}: " + "; ".join(parts)
+
+    def _end(self) -> str:
+        """From which bound on it buys nothing more."""
+        if self.enough is None:
+            return ""
+        edge = "above" if self.limit.sense == "<=" else "below"
+        return f" (nothing more {edge} {units.show(self.enough, self.limit.unit, 3)})"
+
+    def _some(self, gain: float | None) -> bool:
+        return gain is not None and gain > 1e-9 * max(abs(self.value), 1e-300)
+
+    def _rate(self, slope: float) -> str:
+        """The gain a unit in which people count the bound, where the bound has several of them."""
+        shown = units.show(self.limit.bound, self.limit.unit, 6)
+        _, _, unit = shown.partition(" ")
+        try:
+            one = units.parse(f"1{unit}", self.limit.unit) if unit else 0.0
+        except TradespaceError:
+            return ""
+        if not one or abs(self.limit.bound) < 5 * one:
+            return ""
+        return f" ({units.show(slope * one, self.objective.unit, 3)} a {unit})"
+
+
+def held_goal(goal: ResolvedGoal, answer: Mapping[str, float]) -> tuple[ResolvedGoal, tuple[Limit, ...]]:
+    """The goal with its first objective alone, the others held at the answer; and those new limits."""
+    first, *others = goal.objectives
+    limits = {(v.metric, v.sense): v for v in goal.limits}
+    added = []
+    for objective in others:
+        value = answer[objective.metric]
+        sense = "<=" if objective.sign > 0 else ">="
+        bound = value + objective.sign * HELD * abs(value)
+        before = limits.get((objective.metric, sense))
+        limit = Limit(objective.metric, sense, bound, objective.unit)
+        if before is None or before.sign * (bound - before.bound) < 0:
+            limits[objective.metric, sense] = limit
+            added.append(limit)
+    return ResolvedGoal((first,), tuple(limits.values())), tuple(added)
+
+
+def as_goal(goal: ResolvedGoal, problem: Problem) -> Goal:
+    """A resolved goal as a wish, every limit spelled out and no default left."""
+    return Goal(
+        tuple(o.metric for o in goal.objectives if o.direction == "min"),
+        tuple(o.metric for o in goal.objectives if o.direction == "max"),
+        tuple(f"{v.metric}{v.sense}{v.bound!r}" for v in goal.limits if np.isfinite(v.bound)),
+        tuple(problem.metrics),
+    )
+
+
+class Worths:
+    """Prices the limits of a run's goal at its answer."""
+
+    def __init__(
+        self,
+        session: Session,
+        solver: str,
+        answer: Mapping[str, float],
+        seconds: float = SECONDS,
+        progress: Progress | None = None,
+    ) -> None:
+        self.session, self.solver, self.answer, self.progress = session, solver, dict(answer), progress
+        self.goal, self.added = held_goal(session.goal, answer)
+        budget = session.budget
+        most = seconds if budget.seconds is None else min(seconds, budget.seconds)
+        self.budget = Budget(budget.evaluations, most, budget.gap)
+        size = session.problem.space.size
+        self.whole = session.streamed is None and size is not None and len(session.table) >= size
+        self.recorded = self.whole or session.problem.cost == "slow"
+        self.found: list[dict[str, float]] = []
+        self.done = 0
+
+    @property
+    def limits(self) -> list[Limit]:
+        """The limits that can be moved by a share: finite and not 0."""
+        return [v for v in self.goal.limits if np.isfinite(v.bound) and v.bound != 0]
+
+    @property
+    def solves(self) -> int:
+        """How many re-solves it takes."""
+        return 0 if self.recorded else len(self.limits) * (len(SHARES) + 2) + bool(self.added)
+
+    def price(self) -> list[Worth]:
+        """Every limit's worth; empty where the goal has none."""
+        from ..solvers.duals import prices
+
+        if not self.limits:
+            return []
+        duals = prices(self.session.problem, self.goal) or {}
+        here = self._at(self.goal) if self.added else None
+        raw = {limit: [self._level(limit, share) for share in (*SHARES, NO_LIMIT)] for limit in self.limits}
+        raw = {limit: [self._better(limit, v) for v in levels] for limit, levels in raw.items()}
+        enough = {limit: self._enough(limit, levels[-1]) for limit, levels in raw.items()}
+        objective = self.goal.objectives[0]
+        value = self.answer[objective.metric]
+        if here is not None and here.value is not None:
+            value = min(value, here.value) if objective.sign > 0 else max(value, here.value)
+        return [
+            Worth(
+                limit,
+                limit in self.added,
+                limit.sign * (limit.bound - self.answer[limit.metric]),
+                objective,
+                value,
+                tuple(levels),
+                enough[limit],
+                duals.get(limit),
+            )
+            for limit, levels in raw.items()
+        ]
+
+    def _moved(self, limit: Limit, share: float) -> ResolvedGoal:
+        kept = tuple(v for v in self.goal.limits if v is not limit)
+        moved = replace(limit, bound=limit.bound * (1 + share)) if share != NO_LIMIT else None
+        return ResolvedGoal(self.goal.objectives, (*kept, *([moved] if moved else [])))
+
+    def _enough(self, limit: Limit, free: Level) -> float | None:
+        """The tightest bound on a limited metric at which the answer is as good as without the limit."""
+        objective = self.goal.objectives[0]
+        if free.value is None:
+            self._step()
+            return None
+        same = free.value + objective.sign * ATTAINED * abs(free.value)
+        held = Limit(objective.metric, "<=" if objective.sign > 0 else ">=", same, objective.unit)
+        others = tuple(v for v in self._moved(limit, NO_LIMIT).limits if v.metric != held.metric)
+        wanted = Objective(limit.metric, "min" if limit.sense == "<=" else "max", limit.unit)
+        return self._at(ResolvedGoal((wanted,), (*others, held))).value
+
+    def _level(self, limit: Limit, share: float) -> Level:
+        level = self._at(self._moved(limit, share))
+        return replace(level, share=share, bound=limit.bound * (1 + share))
+
+    def _at(self, goal: ResolvedGoal) -> Level:
+        """The best answer to a goal: of a re-solve, or of the recorded rows."""
+        objective, known, metrics = goal.objectives[0], "rows", self._recorded(goal)
+        if not self.recorded:
+            result = self._solve(goal)
+            if result is not None:
+                known, answer = result
+                self.found.append(answer)
+                if (
+                    metrics is None
+                    or objective.sign * (answer[objective.metric] - metrics[objective.metric]) <= 0
+                ):
+                    metrics = answer
+            elif metrics is None:
+                known = "none"
+            self._step()
+        elif self.whole:
+            known = "proven"
+        return Level(0.0, 0.0, None if metrics is None else metrics[objective.metric], metrics or {}, known)
+
+    def _step(self) -> None:
+        """One more re-solve is done."""
+        self.done += 1
+        if self.progress is not None and not self.recorded:
+            self.progress(self.done, self.solves)
+
+    def _solve(self, goal: ResolvedGoal) -> tuple[str, dict[str, float]] | None:
+        problem = self.session.problem
+        wish = as_goal(goal, problem)
+        try:
+            try:
+                solver, _ = select(self.solver, problem, wish.resolve(problem), self.budget)
+            except SolverUnavailable:
+                solver, _ = select("auto", problem, wish.resolve(problem), self.budget)
+            result = solve(problem, solver, wish, self.budget, seed=self.session.seed)
+        except TradespaceError:
+            return None
+        return (result.certificate.kind, result.metrics) if result.feasible else None
+
+    def _recorded(self, goal: ResolvedGoal) -> dict[str, float] | None:
+        """Metrics of the best recorded row that meets a goal, the answer included."""
+        session = self.session
+        table = session.table.scores(np.arange(len(session.table)))
+        columns = (
+            {n: np.r_[v if len(session.table) else [], self.answer[n]] for n, v in table.metrics.items()}
+            if len(session.table)
+            else {n: np.array([v]) for n, v in self.answer.items()}
+        )
+        feasible = goal.violation(columns) <= 0
+        cost = np.where(feasible, goal.costs(columns)[:, 0], np.inf)
+        row = int(np.argmin(np.where(np.isnan(cost), np.inf, cost)))
+        return {n: float(v[row]) for n, v in columns.items()} if np.isfinite(cost[row]) else None
+
+    def _better(self, limit: Limit, level: Level) -> Level:
+        """The level with an answer that another re-solve found, where that is better."""
+        goal = self._moved(limit, level.share)
+        objective = goal.objectives[0]
+        for metrics in self.found:
+            columns = {n: np.array([v]) for n, v in metrics.items()}
+            if goal.violation(columns)[0] > 0:
+                continue
+            value = metrics[objective.metric]
+            if level.value is None or objective.sign * (value - level.value) < 0:
+                level = replace(level, value=value, metrics=metrics)
+        return level
