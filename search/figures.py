@@ -15,10 +15,10 @@ from ..problems.batch import Batch
 from ..problems.domain import label_name
 from ..problems.goal import Objective
 from ..problems.scoring import evaluate
-from .plots import ACCENT, FAINT, INK, axis_scale
+from .plots import ACCENT, FAINT, INK, axis_scale, own_figures
 from .quality import Quality, rows_before
 from .result import Result
-from .sensitivity import moves
+from .sensitivity import moves, one_at_a_time
 from .session import Session
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ GRID, GREEN = "#e4e7eb", "#0f766e"
 HOVER_VARIABLES = 8
 CHECKPOINTS = 48
 HEIGHT = 440
-MOST_BARS = 12
 
 
 def study_figures(session: Session, result: Result, chosen: Chosen) -> dict[str, Figure]:
@@ -40,7 +39,18 @@ def study_figures(session: Session, result: Result, chosen: Chosen) -> dict[str,
         "convergence": convergence(session, result),
         "sensitivity": sensitivity(session, result),
     }
-    return {name: figure for name, figure in made.items() if figure is not None}
+    return {name: figure for name, figure in made.items() if figure is not None} | own(session, result)
+
+
+def own(session: Session, result: Result) -> dict[str, Figure]:
+    """The problem's own pictures; a problem that fails to draw says so in the notes."""
+    from .static import as_plot
+
+    try:
+        return {n: as_plot(f, n) for n, f in own_figures(session.problem, result).items()}
+    except Exception as error:
+        session.note(f"the problem's own figures were not drawn: {type(error).__name__}: {error}")
+        return {}
 
 
 def layout(title: str, x: str, y: str, **more: Any) -> dict[str, Any]:
@@ -273,47 +283,11 @@ def sensitivity(session: Session, result: Result) -> Figure | None:
         scores = evaluate(problem, moved)
     except TradespaceError:
         return None
-    change = 100 * (scores.metrics[objective.metric] / reference - 1)
-    feasible = (goal.violation(scores.metrics) <= 0) & ~scores.failed
-    bars = []
-    for name in dict.fromkeys(names):
-        rows = np.array([n == name for n in names])
-        for held, colour in ((feasible, INK), (~feasible, FAINT)):
-            values = change[rows & held & np.isfinite(change)]
-            if len(values):
-                bars.append((name, colour, min(0.0, float(values.min())), max(0.0, float(values.max()))))
-    reach: dict[str, float] = {}
-    for name, _, low, high in bars:
-        reach[name] = max(reach.get(name, 0.0), high - low)
-    order = sorted((n for n in reach if reach[n] > 0), key=lambda n: reach[n])[-MOST_BARS:]
-    if not order:
-        return None
-    data = []
-    for colour, label, width in ((FAINT, "leaves a limit", 0.66), (INK, "stays feasible", 0.34)):
-        mine = [b for b in bars if b[1] == colour and b[0] in order]
-        if mine:
-            data.append({
-                "type": "bar", "orientation": "h", "name": label, "width": width, "marker": {"color": colour},
-                "y": [b[0] for b in mine], "base": [b[2] for b in mine], "x": [b[3] - b[2] for b in mine],
-                "customdata": [[b[2], b[3]] for b in mine],
-                "hovertemplate": "%{y}: %{customdata[0]:+.3g} % to %{customdata[1]:+.3g} %<extra></extra>",
-            })  # fmt: skip
-    shown = f" ({len(order)} of {len(reach)})" if len(order) < len(reach) else ""
-    axis = {"categoryorder": "array", "categoryarray": order, "automargin": True, "ticks": ""}
-    title = f"One change from the answer{shown}"
-    frame = layout(title, f"change of {_words(objective)}, %", "", yaxis=axis, barmode="overlay")
-    frame["shapes"] = [
-        {
-            "type": "line",
-            "x0": 0,
-            "x1": 0,
-            "y0": 0,
-            "y1": 1,
-            "yref": "paper",
-            "line": {"color": ACCENT, "width": 1.5},
-        }
-    ]
-    return {"data": data, "layout": frame}
+    from .explain_figures import reach_figure
+
+    return reach_figure(
+        tuple(one_at_a_time(names, scores, goal, reference, objective.metric)), _words(objective)
+    )
 
 
 def _hover(batch: Batch) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +25,7 @@ def save_figures(result: Result, problem: Problem, goal: ResolvedGoal, folder: P
     figures: dict[str, Figure] = {}
     if len(goal.objectives) == 2 and result.front_size > 1:
         figures["front"] = front(result, goal)
-    own = getattr(problem, "figures", None)
-    if callable(own) and result.best is not None:
-        figures |= own(problem.space.points(problem.space.batch(result.best))[0])
+    figures |= own_figures(problem, result)
     if not figures:
         return []
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,6 +34,20 @@ def save_figures(result: Result, problem: Problem, goal: ResolvedGoal, folder: P
         paths.append(folder / f"{name}.png")
         figure.savefig(paths[-1], dpi=150, bbox_inches="tight")
     return paths
+
+
+def own_figures(problem: Problem, result: Result) -> dict[str, Figure]:
+    """What the problem itself draws of the answer, by name; drawn once for the files, study and page."""
+    if not callable(getattr(problem, "figures", None)) or result.best is None:
+        return {}
+    return dict(_drawn(problem, json.dumps(result.best, sort_keys=True)))
+
+
+@lru_cache(maxsize=1)
+def _drawn(problem: Problem, best: str) -> dict[str, Figure]:
+    point = problem.space.points(problem.space.batch(json.loads(best)))[0]
+    drawn: dict[str, Figure] = problem.figures(point)  # type: ignore[attr-defined]
+    return drawn
 
 
 def axis_scale(values: Any, objective: Objective) -> tuple[float, str]:

@@ -44,7 +44,7 @@ def moves(problem: Problem, base: Batch, seed: int) -> tuple[list[str], Batch | 
             flat[:, entry] = levels
             if len(names) + len(levels) > MOST_MOVES:
                 break
-            names += [f"{domain.name}[{entry}]" if domain.shape else domain.name] * len(levels)
+            names += [entry_name(domain, int(entry))] * len(levels)
             for name, column in columns.items():
                 whole = (
                     flat.reshape(len(levels), *domain.width)
@@ -55,6 +55,13 @@ def moves(problem: Problem, base: Batch, seed: int) -> tuple[list[str], Batch | 
     if not names:
         return [], None
     return names, space.canonical({n: np.concatenate(p) for n, p in parts.items()}, len(names))
+
+
+def entry_name(domain: Domain, entry: int) -> str:
+    """What an entry of a variable is called: `tile`, `keep[3]`, `action[2, 9]`."""
+    if not domain.shape:
+        return domain.name
+    return f"{domain.name}[{', '.join(map(str, np.unravel_index(entry, domain.shape)))}]"
 
 
 def free(problem: Problem) -> list[Domain]:
@@ -127,7 +134,7 @@ def sobol(
     """
     names = [d.name for d in free(problem)]
     space, score = problem.space, score or (lambda batch: evaluate(problem, batch))
-    if not names or rows < 8:
+    if len(names) < 2 or rows < 8:  # a single variable explains everything
         return []
     rng = np.random.default_rng([seed, 0x50B0])
     a, b = space.sample(rng, rows), space.sample(rng, rows)

@@ -59,9 +59,10 @@ def log_study(session: Session, result: Result, storage: Any = None) -> Result:
         if isinstance(error, OSError):
             cause = f"cannot write '{error.filename}': {error.strerror}"
         sentence = f"the study for the dashboard was not written: {cause}"
-    if sentence is None:
+    said = [n for n in session.notes if n not in result.notes] + ([sentence] if sentence else [])
+    if not said:
         return result
-    result = replace(result, notes=(*result.notes, sentence))
+    result = replace(result, notes=(*result.notes, *said))
     if result.run_dir is not None and result.stop_reason != "answered from recorded rows":
         try:
             result.save(result.run_dir / "result.json")

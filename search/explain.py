@@ -1,0 +1,282 @@
+"""Why a run's answer is what it is, what its limits are worth, and how sure it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DataError, TradespaceError
+from ..problems.batch import Batch, concatenate, take
+from ..problems.goal import Goal
+from ..problems.problem import Problem
+from ..problems.scoring import Scores, evaluate, take_scores
+from ..solvers.base import Budget
+from ..solvers.portfolio import select
+from .alternatives import Alternative, alternatives, described
+from .candidates import FINALISTS, RESOLVES, candidates, recall, resolve_under_draws
+from .explanation import Explanation
+from .folder import RunFolder
+from .result import Result
+from .robustness import DRAWS, Robustness, judge, outcomes, unmoved
+from .sensitivity import SOBOL_ROWS, Reach, Sobol, moves, one_at_a_time, sobol
+from .session import Session
+from .worth import SECONDS, Worth, Worths
+
+Array = npt.NDArray[Any]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What an explanation may spend; None is the default for the referee's declared cost.
+
+    draws: of the model errors (0: no robustness). resolves: of them under which the problem is solved
+    again for candidates. sobol: rows of each sample (0: none). worth: whether limits are moved. seconds:
+    most wall time of one re-solve.
+    """
+
+    draws: int | None = None
+    resolves: int | None = None
+    sobol: int | None = None
+    worth: bool = True
+    seconds: float = SECONDS
+
+
+def explain(
+    run: RunFolder | str | Path,
+    *,
+    problem: Problem | None = None,
+    effort: Effort | None = None,
+    progress: Progress | None = None,
+) -> Explanation:
+    """Explain a run's answer: limits and their worth, what matters, alternatives, robustness.
+
+    problem: needed where the run's problem has parameters that can be set from Python only. progress:
+    called with what is done, how much of it, and how much there is.
+    Raises DataError where the run has no feasible answer or no rows.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
+    result = answered(folder)
+    session = recall(folder, problem)
+    made = Explainer(folder, session, result, effort or Effort(), progress)
+    return made.explain()
+
+
+def answered(folder: RunFolder) -> Result:
+    """The result of a run with a feasible answer. Raises DataError for another, saying what to do."""
+    record = folder.read_json("run.json")
+    if not (folder.path / "result.json").is_file():
+        raise DataError(
+            f"run {folder.id} has no result: it failed or was stopped before its end; 'optimize resume "
+            f"{folder.id}' goes on with it."
+        )
+    result = Result.load(folder.path)
+    if result.best is None:
+        raise DataError(f"run {folder.id} has no answer to explain: {result.stop_reason}.")
+    if not result.feasible:
+        limits = ", ".join(f"{v['metric']} {v['sense']} {v['bound']:g}" for v in record["goal"]["limits"])
+        raise DataError(
+            f"run {folder.id} found no feasible point under {limits}, so there is no answer to explain; "
+            f"relax a limit with 'optimize regoal {folder.id} --limit ...', or run it longer."
+        )
+    return result
+
+
+class Explainer:
+    """Makes an explanation of one run, part by part."""
+
+    def __init__(
+        self, folder: RunFolder, session: Session, result: Result, effort: Effort, progress: Progress | None
+    ) -> None:
+        self.folder, self.session, self.result = folder, session, result
+        self.problem, self.goal = session.problem, session.goal
+        self.record = folder.read_json("run.json")
+        cost = self.problem.cost
+        self.effort = replace(
+            effort,
+            draws=DRAWS[cost] if effort.draws is None else effort.draws,
+            resolves=(RESOLVES if cost == "fast" else 0) if effort.resolves is None else effort.resolves,
+            sobol=SOBOL_ROWS[cost] if effort.sobol is None else effort.sobol,
+        )
+        self.progress = progress
+        self.notes: list[str] = []
+        assert result.best is not None
+        self.answer = self.problem.space.batch(result.best)
+
+    def _said(self, what: str) -> Callable[[int, int], None] | None:
+        if self.progress is None:
+            return None
+        progress = self.progress
+        return lambda done, all_: progress(what, done, all_)
+
+    def explain(self) -> Explanation:
+        """All parts."""
+        names, moved, scores = self._moved()
+        objective = self.goal.objectives[0].metric
+        reaches: list[Reach] = []
+        if moved is not None:
+            reaches = one_at_a_time(names, scores, self.goal, self.result.metrics[objective], objective)
+        worths = self._worths()
+        indexes = self._sobol(objective)
+        robustness, runner_up = self._robustness()
+        return Explanation(
+            self.folder.id,
+            self.result,
+            self.goal,
+            self.problem,
+            self._why(),
+            self._own(),
+            tuple(worths),
+            tuple(reaches),
+            tuple(indexes),
+            tuple(self._alternatives(moved, scores)),
+            robustness,
+            runner_up,
+            tuple(self.notes),
+        )
+
+    def _why(self) -> str:
+        """Which solver answered, and why it was the one."""
+        solver, why = self.result.solver, self.record["why"]
+        if why != "asked for":
+            return f"auto chose {solver}: {why}"
+        try:
+            budget = Budget(**self.record["budget"])
+            chosen, reason = select("auto", self.problem, self.goal, budget)
+        except TradespaceError as error:
+            return f"{solver} was asked for; auto would take none: {error}"
+        if chosen.name == solver:
+            return f"{solver} was asked for; auto would take it too: {reason}"
+        return f"{solver} was asked for; auto would take {chosen.name}: {reason}"
+
+    def _own(self) -> Mapping[str, str | list[dict[str, Any]]]:
+        try:
+            return dict(self.problem.explain(self.problem.space.points(self.answer)[0]))
+        except TradespaceError as error:
+            self.notes.append(f"the problem's own explanation failed: {error}")
+            return {}
+
+    def _moved(self) -> tuple[list[str], Batch | None, Scores]:
+        """The answer with one entry changed, scored; nothing for a slow referee."""
+        none = Scores({}, {}, np.zeros(0, bool), {})
+        if self.problem.cost != "fast":
+            self.notes.append("one change at a time is left out: the referee is declared slow")
+            return [], None, none
+        names, moved = moves(self.problem, self.answer, self.session.seed)
+        if moved is None:
+            return [], None, none
+        try:
+            return names, moved, evaluate(self.problem, moved)
+        except TradespaceError as error:
+            self.notes.append(f"one change at a time is left out: {error}")
+            return [], None, none
+
+    def _worths(self) -> list[Worth]:
+        if not self.effort.worth:
+            return []
+        made = Worths(
+            self.session,
+            self.record["solver"],
+            self.result.metrics,
+            self.effort.seconds,
+            self._said("limits re-solved"),
+        )
+        worths = made.price()
+        if worths and made.recorded and not made.whole:
+            self.notes.append(
+                "limits are priced from recorded rows, which is an upper bound on what they cost"
+            )
+        kinds = {v.known for w in worths for v in w.levels}
+        if kinds & {"none", "bound"} and not made.recorded:
+            self.notes.append("some re-solves are not proven: the worth of limits is what was found")
+        return worths
+
+    def _sobol(self, metric: str) -> list[Sobol]:
+        rows = self.effort.sobol or 0
+        if not rows:
+            if self.effort.sobol is None or self.problem.cost == "slow":
+                self.notes.append("Sobol indexes are left out: the referee is declared slow (--sobol N asks)")
+            return []
+        try:
+            return sobol(self.problem, metric, self.session.seed, rows)
+        except TradespaceError as error:
+            self.notes.append(f"Sobol indexes are left out: {error}")
+            return []
+
+    def _alternatives(self, moved: Batch | None, scores: Scores) -> list[Alternative]:
+        """From recorded rows (the front, where a long enumeration kept no others) and single changes."""
+        session = self.session
+        ids = session.archive.ids if session.streamed is not None else np.arange(len(session.table))
+        batches, parts = [], []
+        if len(ids):
+            batch, known = session.rows(ids)
+            batches.append(batch)
+            parts.append(known)
+        if moved is not None:
+            batches.append(moved)
+            parts.append(scores)
+        if not batches:
+            return []
+        joined = Scores(
+            {n: np.concatenate([p.metrics[n] for p in parts]) for n in self.problem.metrics},
+            {},
+            np.concatenate([p.failed for p in parts]),
+            {},
+        )
+        batch = concatenate(batches)
+        _, first = np.unique(self.problem.space.hashes(batch), return_index=True)
+        batch, joined = take(batch, np.sort(first)), take_scores(joined, np.sort(first))
+        return alternatives(self.problem, self.goal, self.answer, self.result.metrics, batch, joined)
+
+    def _draws_move(self) -> bool:
+        """Whether a draw changes any metric of the answer."""
+        nominal = evaluate(self.problem, self.answer)
+        still = unmoved(self.problem, self.answer, nominal, self.session.seed)
+        return len(still) < len(self.problem.metrics)
+
+    def _robustness(self) -> tuple[Robustness | None, str]:
+        draws = self.effort.draws or 0
+        if not draws:
+            return None, ""
+        resolved = None
+        if self.effort.resolves and self._draws_move():
+            budget = Budget(**self.record["budget"])
+            most = self.effort.seconds if budget.seconds is None else min(budget.seconds, self.effort.seconds)
+            wish = Goal(**{k: tuple(v) for k, v in self.record["goal_text"].items()})
+            resolved = resolve_under_draws(
+                self.problem,
+                wish,
+                self.record["solver"],
+                Budget(budget.evaluations, most, budget.gap),
+                self.effort.resolves,
+                self.session.seed,
+                self._said("solved under draws"),
+            )
+        batch = candidates(self.session, self.answer, resolved)
+        found = outcomes(
+            self.problem, self.goal, batch, draws, self.session.seed, self._said("draws of the model errors")
+        )
+        made = judge(found)
+        if made.runner_up is None:
+            return made, ""
+        place = slice(made.runner_up, made.runner_up + 1)
+        changes = described(self.problem, self.answer, take(batch, place))
+        return made, ", ".join(f"{n} {a} to {b}" for n, a, b in changes)
+
+
+def expected_seconds(session: Session, effort: Effort) -> float:
+    """About how long draws take, from scoring one candidate once (a slow referee) or a batch."""
+    problem = session.problem
+    cost = problem.cost
+    draws = DRAWS[cost] if effort.draws is None else effort.draws
+    rng = np.random.default_rng(0)
+    began = time.perf_counter()
+    evaluate(problem.draw(rng), problem.space.sample(rng, 1 if cost == "slow" else 100))
+    once = time.perf_counter() - began
+    return once * draws * (FINALISTS if cost == "slow" else 1)
