@@ -137,21 +137,23 @@ def sobol_figure(indexes: tuple[Sobol, ...], objective: str) -> Figure | None:
 
 
 def chances(explanation: Explanation) -> Figure | None:
-    """How often each candidate is best under draws, the answer first."""
+    """How often the answer is best under draws, and what is best where it is not."""
     made = explanation.robustness
     if made is None or not made.moved or made.candidates < 2:
         return None
-    order = np.argsort(-made.shares, kind="stable")
-    others = [int(i) for i in order if i != 0 and made.shares[i] > 0][: MOST_BARS - 1]
-    labels = {0: "the answer"} | {i: "runner-up" if i == made.runner_up else f"candidate {i}" for i in others}
-    rows = [*reversed(others), 0]
-    names = [labels[i] for i in rows]
-    colours = [ACCENT if i == 0 else INK for i in rows]
+    rows = [("the answer", made.best, ACCENT)]
+    rows += [
+        ("runner-up" if place == 0 else f"another ({place + 1})", share, INK)
+        for place, (_, share) in enumerate(made.rivals)
+    ]
+    rows.reverse()
+    names = [name for name, _, _ in rows]
     data = [{
-        "type": "bar", "orientation": "h", "y": names, "x": [100 * float(made.shares[i]) for i in rows],
-        "marker": {"color": colours}, "width": 0.6, "text": [f"{made.shares[i]:.0%}" for i in rows],
+        "type": "bar", "orientation": "h", "y": names, "x": [100 * share for _, share, _ in rows],
+        "marker": {"color": [colour for *_, colour in rows]}, "width": 0.6,
+        "text": [f"{share:.0%}" for _, share, _ in rows],
     }]  # fmt: skip
-    title = f"Best in how many of {made.draws:,} draws of the model errors"
+    title = f"Which is best, in {made.draws:,} draws of the model errors"
     return {"data": data, "layout": _named_rows(title, "% of draws", names)}
 
 

@@ -109,7 +109,7 @@ class Explanation:
         told = []
         target = self.goal.objectives[0].metric.replace("_", " ")
         if self.reaches:
-            top = [f"{r.name} {r.all_low:+.1%} to {r.all_high:+.1%}" for r in self.reaches[:3]]
+            top = [f"{r.name} ({_signed(r.all_low)} to {_signed(r.all_high)})" for r in self.reaches[:3]]
             told.append(f"one change from the answer moves {target} most through {', '.join(top)}")
         if self.indexes:
             top = [f"{s.name} {max(s.total, 0):.0%} (alone {max(s.first, 0):.0%})" for s in self.indexes[:3]]
@@ -146,7 +146,7 @@ class Explanation:
         if r.regret_mean is not None and r.regret_95 is not None:
             told.append(f"expected regret {r.regret_mean:.2%}; 95 % of the draws below {r.regret_95:.2%}")
         if r.runner_up is not None:
-            told.append(f"runner-up, best in {r.runner_up_best:.0%}: {self.runner_up}")
+            told.append(f"runner-up, best in {r.rivals[0][1]:.0%} where the answer is not: {self.runner_up}")
         told.append(self._measure(r))
         if r.broken:
             count = sum(r.broken.values())
@@ -168,3 +168,8 @@ class Explanation:
         for further, reached in r.measure[1:]:
             text += f"; with {further} as well {reached:.0%}"
         return text
+
+
+def _signed(change: float) -> str:
+    """A relative change with its sign; nothing is 0 %."""
+    return "0 %" if abs(change) < 5e-5 else f"{100 * change:+.3g} %"

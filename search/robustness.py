@@ -30,6 +30,7 @@ PROBES = 4
 WITHIN = 0.01
 ENOUGH = 0.95
 TIE = 1e-9
+MOST_RIVALS = 9
 MODEL = "the stated error of {}"
 
 
@@ -156,10 +157,11 @@ class Robustness:
 
     best, within, feasible: probabilities that it is feasible and no candidate is better; that none is
     more than 1 % better; that it meets every limit. regret_mean, regret_95: relative, over the draws in
-    which it is feasible. runner_up: the other candidate that is best most often, or None; and how often
-    it is. spread: objective -> its 5, 50 and 95 % quantile. sources: by what measuring each would add.
-    measure: which sources to measure, in order, with the chance of a right choice once it is known.
-    right: that chance now (within 1 % of the best and feasible, of the candidate that is so most often).
+    which it is feasible. rivals: the candidates that are best where the answer is not, each with its
+    share of all draws (of those that the ones before leave); the runner-up first. spread: objective ->
+    its 5, 50 and 95 % quantile. right: the chance that the candidate that is so most often is feasible
+    and within 1 % of the best. sources: by what measuring each would add to that. measure: which to
+    measure, in order, with the chance of a right choice once it is known.
     """
 
     draws: int
@@ -169,15 +171,18 @@ class Robustness:
     feasible: float
     regret_mean: float | None
     regret_95: float | None
-    runner_up: int | None
-    runner_up_best: float
+    rivals: tuple[tuple[int, float], ...]
     spread: dict[str, tuple[float, float, float]]
     right: float
     sources: tuple[Source, ...]
     measure: tuple[tuple[str, float], ...]
-    shares: Array
     broken: dict[str, int]
     moved: bool
+
+    @property
+    def runner_up(self) -> int | None:
+        """The candidate that is best most often where the answer is not."""
+        return self.rivals[0][0] if self.rivals else None
 
     def record(self) -> dict[str, Any]:
         """As plain data."""
@@ -189,7 +194,7 @@ class Robustness:
             "feasible": self.feasible,
             "regret_mean": self.regret_mean,
             "regret_95": self.regret_95,
-            "runner_up_best": self.runner_up_best,
+            "rivals": [share for _, share in self.rivals],
             "spread": {n: list(v) for n, v in self.spread.items()},
             "right_now": self.right,
             "sources": [
@@ -208,12 +213,10 @@ def judge(found: Outcomes, answer: int = 0) -> Robustness:
     feasible = found.feasible[:, answer]
     mine = regret[:, answer]
     winners = regret <= TIE
-    shares = winners.mean(axis=0)
     within = regret <= WITHIN
     held = mine[feasible & np.isfinite(mine)]
-    others = shares.copy()
-    others[answer] = -1.0
-    runner_up = int(np.argmax(others)) if len(others) > 1 and others.max() > 0 else None
+    rivals = tuple(_rivals(winners, answer))
+    runner_up = rivals[0][0] if rivals else None
     spread = {}
     for j, objective in enumerate(found.goal.objectives):
         values = objective.sign * found.costs[:, answer, j]
@@ -229,21 +232,33 @@ def judge(found: Outcomes, answer: int = 0) -> Robustness:
     return Robustness(
         draws=found.draws,
         candidates=found.costs.shape[1],
-        best=float(shares[answer]),
+        best=float(winners[:, answer].mean()),
         within=float(within[:, answer].mean()),
         feasible=float(feasible.mean()),
         regret_mean=float(held.mean()) if len(held) else None,
         regret_95=float(np.quantile(held, 0.95)) if len(held) else None,
-        runner_up=runner_up,
-        runner_up_best=float(shares[runner_up]) if runner_up is not None else 0.0,
+        rivals=rivals,
         spread=spread,
         right=now(within, answer),
         sources=tuple(sources),
         measure=tuple(settle(within, moving, answer, sources, ENOUGH)),
-        shares=shares,
         broken=found.broken,
         moved=found.moved,
     )
+
+
+def _rivals(winners: Array, answer: int) -> list[tuple[int, float]]:
+    """Who is best where the answer is not: the candidate with most of those draws, then of the rest."""
+    left = winners[~winners[:, answer]]
+    found = []
+    while len(left) and len(found) < MOST_RIVALS:
+        wins = left.sum(axis=0)
+        best = int(np.argmax(wins))
+        if not wins[best]:
+            break
+        found.append((best, float(wins[best] / len(winners))))
+        left = left[~left[:, best]]
+    return found
 
 
 @dataclass(frozen=True)

@@ -272,6 +272,46 @@ def regoal(
 
 
 @app.command()
+def explain(
+    run: RunName = "last",
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--draws", metavar="N", min=0, help="Draws of the model errors [default: 1,000; slow: 100]."
+        ),
+    ] = None,
+    resolves: Annotated[
+        int | None,
+        typer.Option(
+            "--resolves",
+            metavar="N",
+            min=0,
+            help="Draws to solve anew for candidates [default: 30; slow: 0].",
+        ),
+    ] = None,
+    sobol: Annotated[
+        int | None,
+        typer.Option(
+            "--sobol", metavar="N", min=0, help="Rows a sample of Sobol indexes [default: 1,024; slow: 0]."
+        ),
+    ] = None,
+    worth: Annotated[
+        bool, typer.Option("--worth/--no-worth", help="Move each limit and solve again.")
+    ] = True,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", min=0.1, help="Most wall time of one re-solve.")
+    ] = 10.0,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Explain a run's answer: what its limits are worth, what matters, alternatives, how sure it is."""
+    from ..explain import Effort
+    from .explain_command import explain_run
+
+    explain_run(run, runs, Effort(draws, resolves, sobol, worth, seconds), json)
+
+
+@app.command()
 def export(
     run: RunName,
     out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .json, or .npz.")],

@@ -1,0 +1,161 @@
+"""Explanations: what limits are worth, in words that follow from re-solves; refusals in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tradespace as ts
+from tradespace.errors import DataError
+from tradespace.search.candidates import candidates, recall, resolve_under_draws
+from tradespace.search.explain import Effort, explain
+from tradespace.search.explain_figures import explanation_figures
+from tradespace.search.folder import RunFolder
+from tradespace.search.static import draw, png, svg
+from tradespace.search.worth import NO_LIMIT, Worths
+from tradespace.solvers.duals import prices
+
+QUICK = Effort(draws=50, resolves=2, sobol=64)
+
+
+class Line(ts.Problem):
+    """y falls with x until 60, then stays; x may be 40."""
+
+    room: float = 40.0
+
+    x = ts.Int(0, 100)
+    way = ts.Choice("good", "bad")
+    y = ts.Metric("s", "min")
+    used = ts.Metric("B", at_most="room")
+
+    def evaluate(self, x: Any) -> dict[str, Any]:
+        bad = np.where(x.way == "bad", 5.0, 0.0)
+        return {"y": 100.0 - np.minimum(x.x, 60) + bad, "used": x.x.astype(float)}
+
+    def explain(self, point: Any) -> dict[str, Any]:
+        return {"what binds": f"x stands at {point['x']}", "parts": [{"part": "x", "share": "100 %"}]}
+
+
+def run(problem: ts.Problem, folder: Path, **options: Any) -> ts.Result:
+    return ts.solve(problem, budget=ts.Budget(evaluations=500), runs=folder, storage="none", **options)
+
+
+def test_the_worth_of_a_limit_is_the_re_solve(tmp_path: Path) -> None:
+    result = run(Line(), tmp_path)
+    made = explain(result.run_dir, problem=Line(), effort=QUICK)
+    (worth,) = made.worths
+    assert {v.share: v.value for v in worth.levels} == {
+        -0.10: 64,
+        -0.01: 61,
+        0.01: 60,
+        0.10: 56,
+        NO_LIMIT: 40,
+    }
+    assert worth.enough == 60
+    assert worth.binding
+    assert (worth.gain(0.10), worth.gain(-0.10)) == (4, -4)
+    told = worth.sentence()
+    assert "4 B more 4 s of y" in told
+    assert "nothing more above 60 B" in told
+
+
+def test_a_limit_that_does_not_bind_costs_nothing(tmp_path: Path) -> None:
+    result = run(Line(room=80.0), tmp_path)
+    (worth,) = explain(result.run_dir, problem=Line(room=80.0), effort=QUICK).worths
+    assert not worth.binding
+    assert "costs nothing" in worth.sentence()
+
+
+@pytest.mark.parametrize("operators", [30])
+def test_re_solves_of_a_milp_are_those_of_a_fresh_run_and_the_dual_is_the_relaxation(
+    tmp_path: Path, operators: int
+) -> None:
+    problem = ts.problem("memory-plan", operators=operators)
+    result = ts.solve(problem, "milp", runs=tmp_path, storage="none")
+    session = recall(RunFolder(result.run_dir))
+    (worth,) = Worths(session, "milp", result.metrics).price()
+    fresh = ts.solve(problem.replace(memory=problem.memory * 1.1), "milp")  # type: ignore[attr-defined]
+    level = next(v for v in worth.levels if v.share == 0.10)
+    assert level.value == pytest.approx(fresh.metrics["recompute_time"], rel=1e-6)
+    goal = problem.default_goal
+    price = (prices(problem, goal) or {})[goal.limits[0]]
+    assert price == worth.price
+    assert price < 0
+    # the relaxation is convex: its tangent lies below the integer optimum wherever it is
+    saved = -price * 0.01 * goal.limits[0].bound
+    assert 0 < saved < 5 * abs(result.metrics["recompute_time"])
+
+
+def test_the_dual_of_adacc_predicts_the_first_percent_of_memory(tmp_path: Path) -> None:
+    problem = ts.problem("adacc")
+    result = ts.solve(problem, runs=tmp_path, storage="none", budget=ts.Budget(seconds=30))
+    session = recall(RunFolder(result.run_dir))
+    goal = session.goal
+    peak = next(v for v in goal.limits if v.metric == "peak")
+    more = ts.Goal(limits=(f"peak<={1.01 * peak.bound!r}",))
+    again = ts.solve(problem, goal=more, budget=ts.Budget(seconds=30))
+    gain = result.metrics["step_time"] - again.metrics["step_time"]
+    price = (prices(problem, goal) or {})[peak]
+    assert abs(-price * 0.01 * peak.bound / gain - 1) < 0.2
+
+
+def test_a_second_objective_is_held_and_priced(tmp_path: Path) -> None:
+    problem = ts.problem("matmul-tile", m=512, n=512, k=512)
+    result = ts.solve(problem, runs=tmp_path, storage="none")
+    made = explain(result.run_dir, effort=QUICK)
+    held = next(w for w in made.worths if w.held)
+    assert held.limit.metric == "shared_memory"
+    assert held.value <= result.metrics["latency"]
+    assert made.robustness is not None
+    assert not made.robustness.moved
+
+
+def test_an_explanation_says_what_the_problem_knows_and_draws_what_it_says(tmp_path: Path) -> None:
+    result = run(Line(), tmp_path)
+    made = explain(result.run_dir, problem=Line(), effort=QUICK)
+    words = dict(made.sections())
+    assert words["What the problem says"] == ("what binds: x stands at 40",)
+    assert made.own["parts"] == [{"part": "x", "share": "100 %"}]
+    assert words["Solver"][0].startswith("auto chose exhaustive")
+    nearest = made.others[0]
+    assert nearest.entries == 1
+    figures = explanation_figures(made)
+    assert {"worth-used", "one-change", "sobol"} <= set(figures)
+    for figure in figures.values():
+        drawn = draw(figure)
+        assert svg(drawn).startswith("<svg")
+        assert png(drawn).startswith(b"\x89PNG")
+
+
+def test_candidates_begin_with_the_answer_and_hold_no_point_twice(tmp_path: Path) -> None:
+    problem = ts.problem("adacc", layers=2, batch=2)
+    result = ts.solve(problem, runs=tmp_path, storage="none", budget=ts.Budget(seconds=10))
+    session = recall(RunFolder(result.run_dir))
+    answer = problem.space.batch(result.best or {})
+    solved = resolve_under_draws(problem, ts.Goal(), "milp", ts.Budget(seconds=10), 3)
+    batch = candidates(session, answer, solved)
+    hashes = problem.space.hashes(batch)
+    assert hashes[0] == problem.space.hashes(answer)[0]
+    assert len(set(hashes.tolist())) == len(batch) > 1
+
+
+def test_refusals_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the folder of a run"):
+        explain(tmp_path)
+    infeasible = run(Line(), tmp_path, goal=ts.Goal(limits=("used<=-1",)))
+    with pytest.raises(DataError, match=r"found no feasible point .* relax a limit"):
+        explain(infeasible.run_dir, problem=Line())
+    stopped = run(Line(), tmp_path)
+    (Path(str(stopped.run_dir)) / "result.json").unlink()
+    with pytest.raises(DataError, match=r"failed or was stopped.*optimize resume"):
+        explain(stopped.run_dir, problem=Line())
+    empty = run(Line(), tmp_path)
+    for file in (Path(str(empty.run_dir)) / "rows").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="recorded no rows"):
+        explain(empty.run_dir, problem=Line())
+    with pytest.raises(DataError, match="has changed since"):
+        explain(run(Line(), tmp_path).run_dir, problem=Line(room=41.0))
