@@ -1,6 +1,8 @@
 """Run the commands and the Python of the Markdown pages; compare the output they show, or write it anew.
 
-    python docs/refresh.py             writes the output of every page anew
+    python docs/refresh.py             writes the output of the quick pages anew
+    python docs/refresh.py --all       also that of the pages of problems (minutes: they reproduce papers)
+    python docs/refresh.py FILE.md     that of one page
     python docs/refresh.py --check     compares only
 
 A page is run from top to bottom in one empty folder:
@@ -30,7 +32,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md")))
+DOCS = ROOT / "docs"
+PAGES = (
+    *(ROOT / "README.md", DOCS / "tutorial.md", DOCS / "problems" / "index.md"),
+    *sorted((DOCS / "howto").glob("*.md")),
+)
+SLOW = tuple(page for page in sorted((DOCS / "problems").glob("*.md")) if page not in PAGES)
 BLOCK = re.compile(r"^(?:<!-- file: (\S+) -->\n)?```(console|python|toml)\n(.*?)^```$", re.M | re.S)
 TOLERANCE = 0.02
 VOLATILE = (
@@ -186,7 +193,7 @@ def replay(path: Path, *, write: bool = False) -> None:
         path.write_text(text)
 
 
-API = ROOT / "docs" / "api.md"
+API = DOCS / "api.md"
 API_HEAD = """# Names in `tradespace`
 
 Written from the docstrings by `python docs/refresh.py`; `help(tradespace.NAME)` says more. Cost models
@@ -216,12 +223,13 @@ def api() -> str:
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     check = "--check" in sys.argv
-    if not check:
+    named = [Path(word).resolve() for word in sys.argv[1:] if word.endswith(".md")]
+    if not named and not check:
         API.write_text(api())
-    elif API.read_text() != api():
+    if not named and API.read_text() != api():
         sys.exit("docs/api.md is stale; python docs/refresh.py writes it anew")
     try:
-        for page in PAGES:
+        for page in named or (PAGES + SLOW if "--all" in sys.argv else PAGES):
             replay(page, write=not check)
     except Stale as error:
         sys.exit(str(error))

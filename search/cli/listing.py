@@ -116,6 +116,8 @@ def shown(value: Any, unit: str) -> str:
 
     if isinstance(value, float):
         return show(value, unit)
+    if isinstance(value, tuple):
+        return ",".join(shown(entry, unit) for entry in value)
     return str(getattr(value, "name", value))
 
 
