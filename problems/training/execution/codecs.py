@@ -1,11 +1,12 @@
 """Codecs of activations: flat storage in, a smaller code out, and back.
 
 Groups of 64 consecutive elements share a 16-bit scale. On the CPU in fp32 the fused kernels of
-`kernels` run; elsewhere (CUDA, half precision) eager PyTorch computes the same code. Where outliers
-spoil the scale: `Int4Channels` keeps whole channels apart (residual streams and norm outputs have
-such), `Int4Tokens` the largest entries of each row (SwiGLU products and attention outputs have spikes
-at single tokens, which no set of channels catches). `UInt4` is for numbers that are not negative,
-`Bits` for masks, without loss. The layouts are ours, after Adacc.
+`kernels` and `apart` run; elsewhere (CUDA, half precision) eager PyTorch computes the same code. Where
+outliers spoil the scale: `Int4Channels` keeps whole channels apart (residual streams and norm outputs
+have such), `Int4Tokens` the largest entries of each row (SwiGLU products and attention outputs have
+spikes at single tokens, which no set of channels catches; the fused kernel takes up to 2 % of a row by
+a bound that it carries from row to row, eager PyTorch exactly 2 %). `UInt4` is for numbers that are not
+negative, `Bits` for masks and signs: two values, without loss. The layouts are ours, after Adacc.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import kernels
+from ....errors import SpaceError
+from . import apart, kernels
 
 GROUP, HALF = kernels.GROUP, kernels.HALF
 REFRESH = 16
@@ -97,11 +99,10 @@ def _scales(x: Tensor) -> Tensor:
     return bits.to(torch.int16).view(torch.bfloat16)
 
 
-class _Rounding:
-    """Scratch that the kernels use to read a bit pattern as a number."""
-
-    wide = np.zeros(1, np.float32)
-    bits = wide.view(np.int32)
+def _patterns(x: Tensor) -> np.ndarray:
+    """The bit patterns of fp32 numbers, in the same memory."""
+    made: np.ndarray = x.view(torch.int32).numpy()
+    return made
 
 
 class Int8(Codec):
@@ -113,16 +114,13 @@ class Int8(Codec):
         return _groups(elements) * (GROUP + 2)
 
     def encode(self, x: Tensor) -> Code:
-        flat, groups = _padded(x), _groups(x.numel())
+        groups = _groups(x.numel())
         if _fused(x):
             code = torch.empty(groups * GROUP, dtype=torch.int8)
             scale = torch.empty(groups, dtype=torch.bfloat16)
-            kernels.encode8(
-                flat.numpy(), flat.view(torch.int32).numpy(), code.numpy(),
-                scale.view(torch.uint16).numpy(), _Rounding.wide, _Rounding.bits, self.seed,
-            )  # fmt: skip
+            kernels.encode8(_patterns(x), code.numpy(), scale.view(torch.uint16).numpy(), self.seed)
             return Code((code, scale), x.numel(), x.dtype)
-        rows = flat.float().view(groups, GROUP)
+        rows = _padded(x).float().view(groups, GROUP)
         scale = _scales(rows)
         ratio = rows * (127.0 / scale.float().clamp_min(1e-30))[:, None]
         rounded = (ratio + torch.rand_like(ratio)).floor() if self.stochastic else ratio.round()
@@ -139,6 +137,11 @@ class Int8(Codec):
         return made[: code.elements]
 
 
+def _room(groups: int) -> tuple[Tensor, Tensor]:
+    """Memory for 4-bit codes and their scales."""
+    return torch.empty(groups * HALF, dtype=torch.uint8), torch.empty(groups, dtype=torch.bfloat16)
+
+
 class Int4(Codec):
     """Four bits, groups of 64."""
 
@@ -149,16 +152,15 @@ class Int4(Codec):
         return _groups(elements) * (HALF + 2)
 
     def encode(self, x: Tensor) -> Code:
-        flat, groups = _padded(x), _groups(x.numel())
+        groups = _groups(x.numel())
         if _fused(x):
-            code = torch.empty(groups * HALF, dtype=torch.uint8)
-            scale = torch.empty(groups, dtype=torch.bfloat16)
+            code, scale = _room(groups)
             kernels.encode4(
-                flat.numpy(), flat.view(torch.int32).numpy(), code.numpy(), scale.view(torch.uint16).numpy(),
-                _Rounding.wide, _Rounding.bits, self.seed, np.float32(self.low), np.float32(self.levels),
+                _patterns(x), code.numpy(), scale.view(torch.uint16).numpy(),
+                self.seed, np.float32(self.low), np.float32(self.levels),
             )  # fmt: skip
             return Code((code, scale), x.numel(), x.dtype)
-        rows = flat.float().view(groups, GROUP)
+        rows = _padded(x).float().view(groups, GROUP)
         scale = _scales(rows)
         ratio = rows * (self.levels / scale.float().clamp_min(1e-30))[:, None] + self.low
         rounded = (ratio + torch.rand_like(ratio)).floor() if self.stochastic else (ratio + 0.5).floor()
@@ -199,6 +201,7 @@ class Int4Channels(Int4):
         self.refresh = refresh
         self.age = 0
         self.channels: Tensor | None = None
+        self.rest: Tensor | None = None
 
     @property
     def apart(self) -> int:
@@ -207,8 +210,8 @@ class Int4Channels(Int4):
 
     @property
     def kept(self) -> int:
-        """The channels' numbers."""
-        return 8 * self.apart
+        """The channels' numbers, and which elements of a group are not theirs."""
+        return 8 * self.apart + 4 * (self.width + GROUP)
 
     def stored(self, elements: int, item: int) -> int:
         return super().stored(elements, item) + elements // self.width * self.apart * item
@@ -218,15 +221,33 @@ class Int4Channels(Int4):
         if self.channels is None or self.age % self.refresh == 0:
             tops = table.amax(0).maximum(-table.amin(0))
             self.channels = tops.topk(self.apart).indices.sort().values
+            around = torch.arange(self.width + GROUP, device=x.device) % self.width
+            self.rest = torch.where(torch.isin(around, self.channels), 0, -1).to(torch.int32)
         self.age += 1
+        assert self.rest is not None
+        if _fused(x):
+            code, scale = _room(_groups(x.numel()))
+            kept = torch.empty(len(table), self.apart)
+            apart.encode_channels(
+                _patterns(x), self.rest.numpy(), self.channels.numpy(), self.width,
+                code.numpy(), scale.view(torch.uint16).numpy(), _patterns(kept), self.seed,
+            )  # fmt: skip
+            return _WithChannels((code, scale, kept), x.numel(), x.dtype, self.channels)
         kept = table.index_select(1, self.channels)
-        rest = table * torch.ones_like(table[0]).index_fill_(0, self.channels, 0)
-        inner = super().encode(rest.view(-1))
+        inner = super().encode((table * -self.rest[: self.width].to(x.dtype)).view(-1))
         # the set is shared by the codes made with it and counts as no tensor's bytes
         return _WithChannels((*inner.parts, kept), x.numel(), x.dtype, self.channels)
 
     def decode(self, code: Code) -> Tensor:
         assert isinstance(code, _WithChannels)
+        if code.dtype == torch.float32 and code.parts[0].device.type == "cpu":
+            values, scale, kept = code.parts
+            fused = torch.empty(2 * values.numel())
+            apart.decode_channels(
+                values.numpy(), scale.float().numpy(), code.channels.numpy(), kept.numpy(), self.width,
+                fused.numpy(),
+            )  # fmt: skip
+            return fused[: code.elements]
         made = super().decode(code)
         made.view(-1, self.width).index_copy_(1, code.channels, code.parts[2])
         return made
@@ -254,64 +275,79 @@ class Int4Tokens(Int4):
         return super().stored(elements, item) + elements // self.width * self.apart * (item + 2)
 
     def encode(self, x: Tensor) -> Code:
+        if _fused(x):
+            code, scale = _room(_groups(x.numel()))
+            values = torch.empty(x.numel() // self.width, self.apart)
+            places = torch.empty(len(values), self.apart, dtype=torch.int16)
+            apart.encode_tokens(
+                _patterns(x), self.width, code.numpy(), scale.view(torch.uint16).numpy(), _patterns(values),
+                places.view(torch.uint16).numpy(), self.seed,
+            )  # fmt: skip
+            return Code((code, scale, values, places), x.numel(), x.dtype)
         rest = x.clone()
         table = rest.view(-1, self.width)
-        if _fused(x):
-            values = torch.empty(len(table), self.apart)
-            places = torch.empty(len(table), self.apart, dtype=torch.int16)
-            kernels.take_tops(table.numpy(), values.numpy(), places.view(torch.uint16).numpy())
-        else:
-            columns = table.abs().topk(self.apart, 1).indices
-            values = table.gather(1, columns)
-            table.scatter_(1, columns, 0)
-            places = columns.to(torch.int16)
+        columns = table.abs().topk(self.apart, 1).indices
+        values = table.gather(1, columns)
+        table.scatter_(1, columns, 0)
         inner = super().encode(rest)
-        return Code((*inner.parts, values, places), x.numel(), x.dtype)
+        return Code((*inner.parts, values, columns.to(torch.int16)), x.numel(), x.dtype)
 
     def decode(self, code: Code) -> Tensor:
+        packed, scale, values, places = code.parts
+        if code.dtype == torch.float32 and packed.device.type == "cpu":
+            fused = torch.empty(2 * packed.numel())
+            apart.decode_tokens(
+                packed.numpy(), scale.float().numpy(), values.numpy(), places.view(torch.uint16).numpy(),
+                self.width, fused.numpy(),
+            )  # fmt: skip
+            return fused[: code.elements]
         made = super().decode(code)
-        table, values, places = made.view(-1, self.width), code.parts[2], code.parts[3]
-        if _fused(made):
-            kernels.put_tops(table.numpy(), values.numpy(), places.view(torch.uint16).numpy())
-        else:
-            table.scatter_(1, places.long() & 0xFFFF, values)
+        made.view(-1, self.width).scatter_(1, places.long() & 0xFFFF, values)
         return made
 
 
 class Bits(Codec):
-    """One bit an element of a tensor that is 0 or one other number; without loss."""
+    """One bit an element of a tensor that holds two values at most: a mask, signs. Without loss.
+
+    Raises SpaceError where a CPU tensor holds a third value (a GPU would have to wait for the answer).
+    """
 
     name = "bits"
     lossless = True
 
     def stored(self, elements: int, item: int) -> int:
-        return 8 * _groups(elements) + 8
+        return 8 * _groups(elements) + 2 * item
 
     def encode(self, x: Tensor) -> Code:
-        flat = x.view(torch.uint8) if x.dtype == torch.bool else x
-        flat = _padded(flat)
-        one = flat.amax().double().view(1)
-        if x.device.type == "cpu" and flat.dtype in {torch.float32, torch.uint8}:
-            code = torch.empty(flat.numel() // 8, dtype=torch.uint8)
-            kernels.pack(flat.numpy(), code.numpy())
-        else:
-            weights = _POWERS.to(x.device)[:, None]
-            code = ((flat.view(-1, 8, 8) != 0).to(torch.uint8) * weights).sum(1, dtype=torch.uint8).view(-1)
-        return Code((code, one), x.numel(), x.dtype)
+        whole = x.view(_INTEGERS[x.element_size()])
+        if x.device.type == "cpu":
+            flat = whole.numpy()
+            pair = np.array([flat[0], kernels.second(flat)], flat.dtype)
+            code = torch.empty(8 * _groups(x.numel()), dtype=torch.uint8)
+            if not kernels.pack(flat, code.numpy().view(np.uint64), *pair):
+                raise SpaceError(
+                    "a tensor that held two values when its module was recorded holds more now; record the "
+                    "module again."
+                )
+            return Code((code, torch.from_numpy(pair)), x.numel(), x.dtype)
+        found = torch.stack([whole.amin(), whole.amax()])
+        flags = (_padded(whole).view(-1, 8, 8) == found[1]).to(torch.uint8)
+        weights = _POWERS.to(x.device)[:, None]
+        return Code(((flags * weights).sum(1, dtype=torch.uint8).view(-1), found), x.numel(), x.dtype)
 
     def decode(self, code: Code) -> Tensor:
-        packed, one = code.parts
-        kind = torch.uint8 if code.dtype == torch.bool else code.dtype
-        if packed.device.type == "cpu" and kind in {torch.float32, torch.uint8}:
-            made = torch.empty(packed.numel() * 8, dtype=kind)
-            value = np.float32(one.item()) if kind == torch.float32 else np.uint8(one.item())
-            kernels.unpack(packed.numpy(), made.numpy(), value)
+        packed, pair = code.parts
+        if packed.device.type == "cpu":
+            made = torch.empty(packed.numel() * 8, dtype=pair.dtype)
+            kernels.unpack(packed.numpy().view(np.uint64), made.numpy(), *pair.numpy())
         else:
             weights = _POWERS.to(packed.device)[:, None]
-            made = ((packed.view(-1, 1, 8) & weights) != 0).to(kind).mul_(one.to(kind)).view(-1)
+            flags = (packed.view(-1, 1, 8) & weights) != 0
+            made = torch.where(flags, pair[1], pair[0]).view(-1)
         return made.view(code.dtype)[: code.elements]
 
 
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _POWERS = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8)
 
 

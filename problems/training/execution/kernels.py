@@ -1,10 +1,11 @@
-"""Fused codec kernels for fp32 on the CPU: one pass to encode, one to decode, at the speed of a copy.
+"""Fused codec kernels for the CPU: one pass to encode, one to decode, at the speed of a copy.
 
 Eager PyTorch needs some ten passes. A group's largest magnitude is found on the bit patterns, whose
 order is that of the magnitudes and whose maximum vectorises; it is kept in 16 bits (a bfloat16, rounded
 up, so that no quotient exceeds the range). 4-bit codes of a group of 64 lie as 32 bytes, element i in
 the low and i + 32 in the high half. `seed` other than 0 rounds at random: the code's expectation is the
-value. Arrays: x (elements,) fp32, bits the same memory as int32, elements a multiple of 64.
+value. x: the fp32 elements' bit patterns, (elements,) int32; a last group that is not whole is coded
+with zeros behind it. Kernels that keep outliers apart are in `apart`.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ HALF = 32
 _FAST = {"nnan", "ninf", "nsz", "contract", "arcp", "reassoc"}
 
 
-def _kernel(function: F) -> F:
+def kernel(function: F) -> F:
     """Compile a kernel."""
     made: F = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")(function)
     return made
 
 
-def _inline(function: F) -> F:
+def inline(function: F) -> F:
     """Compile a part of a kernel."""
     made: F = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", inline="always")(function)
     return made
 
 
-@_inline
-def _top(bits: Any) -> Any:
+@inline
+def top_of(bits: Any) -> Any:
     """The largest magnitude of a group as a bfloat16 rounded up, in an int32."""
     top = np.int32(0)
     for i in range(GROUP):
@@ -42,8 +43,8 @@ def _top(bits: Any) -> Any:
     return (top + np.int32(0xFFFF)) >> 16
 
 
-@_inline
-def _noise(index: Any, seed: Any) -> Any:
+@inline
+def noise(index: Any, seed: Any) -> Any:
     """A number in [0, 1) from a counter and a seed (a 32-bit mixing hash)."""
     mask = np.uint64(0xFFFFFFFF)  # numba widens 32-bit products
     h = (np.uint64(index) * np.uint64(0x9E3779B9) + np.uint64(seed) * np.uint64(0x85EBCA6B)) & mask
@@ -53,28 +54,76 @@ def _noise(index: Any, seed: Any) -> Any:
     return np.float32(h >> np.uint64(8)) * np.float32(1 / 16777216)
 
 
-@_kernel
-def encode8(x: Any, bits: Any, code: Any, scale: Any, wide: Any, wide_bits: Any, seed: Any) -> None:
-    """int8 code (elements,), scale (groups,) uint16; wide: one fp32 and wide_bits: its int32 view."""
-    for g in range(scale.size):
-        w, o = x[g * GROUP : (g + 1) * GROUP], code[g * GROUP : (g + 1) * GROUP]
-        top = _top(bits[g * GROUP : (g + 1) * GROUP])
-        scale[g] = top
-        wide_bits[0] = top << 16
-        inverse = np.float32(127) / max(wide[0], np.float32(1e-30))
-        if seed == 0:
-            for i in range(GROUP):
-                v = w[i] * inverse
-                o[i] = np.int8(np.int32(v + np.copysign(np.float32(0.5), v)))
-        else:
-            for i in range(GROUP):
-                v = w[i] * inverse + np.float32(127) + _noise(g * GROUP + i, seed)
-                o[i] = np.int8(min(np.int32(v), np.int32(254)) - np.int32(127))
+@inline
+def code8(w: Any, bits: Any, o: Any, wide: Any, wide_bits: Any, first: Any, seed: Any) -> Any:
+    """Code a group; returns its scale. w: fp32, bits: the same memory. wide, wide_bits: one number, both
+    ways."""
+    top = top_of(bits)
+    wide_bits[0] = top << 16
+    inverse = np.float32(127) / max(wide[0], np.float32(1e-30))
+    if seed == 0:
+        for i in range(GROUP):
+            v = w[i] * inverse
+            o[i] = np.int8(np.int32(v + np.copysign(np.float32(0.5), v)))
+    else:
+        for i in range(GROUP):
+            v = w[i] * inverse + np.float32(127) + noise(first + i, seed)
+            o[i] = np.int8(min(np.int32(v), np.int32(254)) - np.int32(127))
+    return top
 
 
-@_kernel
+@inline
+def code4(
+    w: Any, bits: Any, o: Any, wide: Any, wide_bits: Any, first: Any, seed: Any, low: Any, levels: Any
+) -> Any:
+    """Code a group into 32 bytes; returns its scale. The code of v is round(v / scale * levels) + low.
+
+    Signed: low 8, levels 7. Numbers that are not negative: low 0, levels 15.
+    """
+    top = top_of(bits)
+    wide_bits[0] = top << 16
+    inverse = levels / max(wide[0], np.float32(1e-30))
+    if seed == 0:
+        shift = low + np.float32(0.5)
+        for i in range(HALF):
+            v = np.int32(w[i] * inverse + shift)
+            u = np.int32(w[i + HALF] * inverse + shift)
+            o[i] = np.uint8(v | (u << 4))
+    else:
+        most = np.int32(15)
+        for i in range(HALF):
+            v = np.int32(w[i] * inverse + low + noise(first + i, seed))
+            u = np.int32(w[i + HALF] * inverse + low + noise(first + i + HALF, seed))
+            o[i] = np.uint8(min(v, most) | (min(u, most) << 4))
+    return top
+
+
+@inline
+def value4(w: Any, scale: Any, o: Any, low: Any, levels: Any) -> None:
+    """Decode a group's 32 bytes. low: int32."""
+    s = scale / levels
+    for i in range(HALF):
+        o[i] = np.float32(np.int32(w[i] & 15) - low) * s
+        o[i + HALF] = np.float32(np.int32(w[i] >> 4) - low) * s
+
+
+@kernel
+def encode8(x: Any, code: Any, scale: Any, seed: Any) -> None:
+    """int8 code (groups x 64,), scale (groups,) uint16."""
+    one, tail = np.empty(1, np.float32), np.zeros(GROUP, np.float32)
+    one_bits, tail_bits, values = one.view(np.int32), tail.view(np.int32), x.view(np.float32)
+    for g in range(x.size // GROUP):
+        a, b = g * GROUP, (g + 1) * GROUP
+        scale[g] = code8(values[a:b], x[a:b], code[a:b], one, one_bits, a, seed)
+    a = x.size // GROUP * GROUP
+    if a < x.size:
+        tail_bits[: x.size - a] = x[a:]
+        scale[a // GROUP] = code8(tail, tail_bits, code[a:], one, one_bits, a, seed)
+
+
+@kernel
 def decode8(code: Any, scales: Any, x: Any) -> None:
-    """scales: fp32, one a group."""
+    """scales: fp32, one a group; x: fp32 (groups x 64,)."""
     for g in range(scales.size):
         s = scales[g] * np.float32(1 / 127)
         w, o = code[g * GROUP : (g + 1) * GROUP], x[g * GROUP : (g + 1) * GROUP]
@@ -82,101 +131,74 @@ def decode8(code: Any, scales: Any, x: Any) -> None:
             o[i] = np.float32(w[i]) * s
 
 
-@_kernel
-def encode4(
-    x: Any, bits: Any, code: Any, scale: Any, wide: Any, wide_bits: Any, seed: Any, low: Any, levels: Any
-) -> None:
-    """uint8 code (groups x 32,). The code of v is round(v / scale * levels) + low.
-
-    Signed: low 8, levels 7. Numbers that are not negative: low 0, levels 15.
-    """
-    top_code = np.int32(15)
-    for g in range(scale.size):
-        w, o = x[g * GROUP : (g + 1) * GROUP], code[g * HALF : (g + 1) * HALF]
-        top = _top(bits[g * GROUP : (g + 1) * GROUP])
-        scale[g] = top
-        wide_bits[0] = top << 16
-        inverse = levels / max(wide[0], np.float32(1e-30))
-        if seed == 0:
-            shift = low + np.float32(0.5)
-            for i in range(HALF):
-                v = np.int32(w[i] * inverse + shift)
-                u = np.int32(w[i + HALF] * inverse + shift)
-                o[i] = np.uint8(v | (u << 4))
-        else:
-            for i in range(HALF):
-                v = np.int32(w[i] * inverse + low + _noise(g * GROUP + i, seed))
-                u = np.int32(w[i + HALF] * inverse + low + _noise(g * GROUP + i + HALF, seed))
-                o[i] = np.uint8(min(v, top_code) | (min(u, top_code) << 4))
+@kernel
+def encode4(x: Any, code: Any, scale: Any, seed: Any, low: Any, levels: Any) -> None:
+    """uint8 code (groups x 32,), scale (groups,) uint16."""
+    one, tail = np.empty(1, np.float32), np.zeros(GROUP, np.float32)
+    one_bits, tail_bits, values = one.view(np.int32), tail.view(np.int32), x.view(np.float32)
+    for g in range(x.size // GROUP):
+        a, b, o = g * GROUP, (g + 1) * GROUP, code[g * HALF : (g + 1) * HALF]
+        scale[g] = code4(values[a:b], x[a:b], o, one, one_bits, a, seed, low, levels)
+    a = x.size // GROUP * GROUP
+    if a < x.size:
+        tail_bits[: x.size - a] = x[a:]
+        scale[a // GROUP] = code4(tail, tail_bits, code[a // 2 :], one, one_bits, a, seed, low, levels)
 
 
-@_kernel
+@kernel
 def decode4(code: Any, scales: Any, x: Any, low: Any, levels: Any) -> None:
-    """scales: fp32, one a group."""
+    """scales: fp32, one a group; x: fp32 (groups x 64,)."""
     for g in range(scales.size):
-        s = scales[g] / levels
         w, o = code[g * HALF : (g + 1) * HALF], x[g * GROUP : (g + 1) * GROUP]
-        for i in range(HALF):
-            o[i] = np.float32(np.int32(w[i] & 15) - low) * s
-            o[i + HALF] = np.float32(np.int32(w[i] >> 4) - low) * s
+        value4(w, scales[g], o, low, levels)
 
 
-@_kernel
-def take_tops(x: Any, values: Any, places: Any) -> None:
-    """Move the largest magnitudes of each row of x (rows, width) to values (rows, k), leaving zeros.
+@kernel
+def second(x: Any) -> Any:
+    """The first element that differs from x[0], or x[0]. x: integers."""
+    for i in range(x.size):
+        if x[i] != x[0]:
+            return x[i]
+    return x[0]
 
-    places: (rows, k) uint16 columns. A min-heap of k by linear scan: k is small.
+
+@kernel
+def pack(x: Any, code: Any, zero: Any, one: Any) -> bool:
+    """One bit an element: whether it is `one`. Returns whether all others are `zero`.
+
+    x: integers (elements,), code: (groups,) uint64. Bit i of byte b of a group is element b + 8 i: eight
+    bytes that are 0 or 1 are shifted and joined as one number.
     """
-    for r in range(x.shape[0]):
-        row = x[r]
-        k = values.shape[1]
-        for j in range(k):
-            places[r, j] = j
-        least = 0
-        for j in range(1, k):
-            if abs(row[j]) < abs(row[least]):
-                least = j
-        floor = abs(row[places[r, least]])
-        for i in range(k, row.size):
-            if abs(row[i]) > floor:
-                places[r, least] = i
-                for j in range(k):
-                    if abs(row[places[r, j]]) < abs(row[places[r, least]]):
-                        least = j
-                floor = abs(row[places[r, least]])
-        for j in range(k):
-            values[r, j] = row[places[r, j]]
-            row[places[r, j]] = np.float32(0)
+    flags = np.zeros(GROUP, np.uint8)
+    words = flags.view(np.uint64)
+    known = True
+    for g in range(code.size):
+        w = x[g * GROUP : (g + 1) * GROUP]
+        other = 0
+        for i in range(w.size):
+            flags[i] = np.uint8(w[i] == one)
+            other += (w[i] != one) & (w[i] != zero)
+        known = known and other == 0
+        for i in range(w.size, GROUP):
+            flags[i] = 0
+        joined = words[0]
+        for i in range(1, 8):
+            joined |= words[i] << np.uint64(i)
+        code[g] = joined
+    return known
 
 
-@_kernel
-def put_tops(x: Any, values: Any, places: Any) -> None:
-    """The inverse of `take_tops`."""
-    for r in range(x.shape[0]):
-        for j in range(values.shape[1]):
-            x[r, places[r, j]] = values[r, j]
-
-
-@_kernel
-def pack(x: Any, code: Any) -> None:
-    """Eight elements a byte: whether each is not 0. x: (bytes x 8,) of bytes or fp32.
-
-    Bit i of byte b is element b + 8 i of its 64, so that eight bytes are made side by side.
-    """
-    for g in range(code.size // 8):
-        w, o = x[g * 64 : g * 64 + 64], code[g * 8 : g * 8 + 8]
-        for b in range(8):
-            v = np.int32(0)
-            for i in range(8):
-                v |= np.int32(w[b + 8 * i] != 0) << i
-            o[b] = np.uint8(v)
-
-
-@_kernel
-def unpack(code: Any, x: Any, one: Any) -> None:
-    """The inverse of `pack`; one: what a set bit stands for."""
-    for g in range(code.size // 8):
-        w, o = x[g * 64 : g * 64 + 64], code[g * 8 : g * 8 + 8]
+@kernel
+def unpack(code: Any, x: Any, zero: Any, one: Any) -> None:
+    """The inverse of `pack`; x: integers (groups x 64,)."""
+    flags = np.empty(GROUP, np.uint8)
+    words = flags.view(np.uint64)
+    lowest = np.uint64(0x0101010101010101)
+    apart = zero ^ one
+    for g in range(code.size):
+        joined = code[g]
         for i in range(8):
-            for b in range(8):
-                w[8 * i + b] = one * ((np.int32(o[b]) >> i) & 1)
+            words[i] = (joined >> np.uint64(i)) & lowest
+        o = x[g * GROUP : (g + 1) * GROUP]
+        for i in range(GROUP):
+            o[i] = zero ^ (-np.int32(flags[i]) & apart)

@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from tradespace.errors import SpaceError  # noqa: E402
 from tradespace.problems.training.execution import codecs  # noqa: E402
 
 NAMES = tuple(codecs.CODECS)
@@ -82,3 +83,32 @@ def test_outlier_channels_are_found_again_every_few_codes() -> None:
         made.encode(x.reshape(-1))
         kept.append(3 in made.channels.tolist())
     assert kept == [True, True, False]
+
+
+@pytest.mark.parametrize("width", [8, 48, 352, 1030])
+def test_rows_of_any_kind_survive_and_a_spike_is_kept_exactly(width: int) -> None:
+    rows = torch.randn(67, width, generator=torch.Generator().manual_seed(1))
+    rows[3] = 0
+    rows[5] = -2.5
+    rows[7:] *= torch.logspace(-6, 6, 60)[:, None]
+    spikes = torch.arange(67) % 4 == 1
+    rows[spikes, width // 3] = 1e4 * rows[spikes].abs().amax(1)
+    for name in ("int4+tokens", "int4+channels", "int4"):
+        made = codecs.codec(name, width)
+        back = made.decode(made.encode(rows.reshape(-1))).view(67, width)
+        flat = torch.nn.functional.pad(rows.reshape(-1), (0, -rows.numel() % 64)).view(-1, 64)
+        bound = flat.abs().amax(1, keepdim=True).expand_as(flat).reshape(-1)[: rows.numel()].view_as(rows)
+        assert bool(((back - rows).abs() <= bound * (1.01 / 14)).all())
+        if name == "int4+tokens":
+            assert torch.equal(back[spikes, width // 3], rows[spikes, width // 3])
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.float32, torch.bfloat16, torch.float64, torch.int8])
+def test_two_values_of_any_type_pack_without_loss_and_a_third_is_refused(kind: torch.dtype) -> None:
+    made = codecs.codec("bits", 8)
+    signs = torch.randn(1000, generator=torch.Generator().manual_seed(2)) > 0
+    for x in (signs.to(kind), torch.ones(70).to(kind), torch.where(signs, 1, -1).to(kind)):
+        assert torch.equal(made.decode(made.encode(x)), x)
+    if kind != torch.bool:
+        with pytest.raises(SpaceError, match="two values"):
+            made.encode(torch.arange(65).to(kind))
