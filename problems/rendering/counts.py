@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -202,8 +203,7 @@ def counted(scene: Gaussians, camera: Camera, **point: Any) -> FrameCounts:
     """
     from .frame import render
 
-    identity = json.dumps([VERSION, scene.digest, camera.digest, sorted(point.items())])
-    path = cache_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
+    path = cache_folder() / f"{cache_key('counts', scene, camera, point)}.npz"
     with suppress(Exception):  # missing, damaged or of another version: made anew
         return FrameCounts.load(path)
     counts = render(scene, camera, counting=True, **point).counts
@@ -211,3 +211,9 @@ def counted(scene: Gaussians, camera: Camera, **point: Any) -> FrameCounts:
     with suppress(OSError):
         counts.save(path)
     return counts
+
+
+def cache_key(what: str, scene: Gaussians, camera: Camera, point: Mapping[str, Any]) -> str:
+    """Name of a cached result: what it is, of which scene, camera and algorithm point."""
+    identity = json.dumps([VERSION, what, scene.digest, camera.digest, sorted(point.items())])
+    return hashlib.sha256(identity.encode()).hexdigest()[:24]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import DataError
+from .cameras import Camera
+from .counts import cache_folder, cache_key
+from .frame import render
+from .gaussians import Gaussians
 
 Array = npt.NDArray[Any]
 
@@ -52,6 +58,23 @@ def implied_loss(against_exact: float, truth: float) -> float:
     return 10 * math.log10(1 + 10 ** ((truth - against_exact) / 10))
 
 
+def drawn_psnr(scene: Gaussians, camera: Camera, **point: Any) -> float:
+    """PSNR of a frame at an algorithm point against exact blending, dB; kept on disk as counts are.
+
+    point: tile, extent, group, check as of `frame.render`.
+    """
+    path = cache_folder() / f"{cache_key('psnr', scene, camera, point)}.txt"
+    with suppress(OSError, ValueError):
+        return float(path.read_text())
+    value = psnr(render(scene, camera, **point).image, render(scene, camera).image)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(repr(value))
+        part.replace(path)
+    return value
+
+
 def _pair(image: Array, exact: Array) -> tuple[Array, Array]:
     if image.shape != exact.shape:
         raise DataError(f"pictures to compare must have one shape, got {image.shape} and {exact.shape}.")
@@ -62,7 +85,6 @@ def _blur(picture: Array) -> Array:
     """Windows of 11 x 11 that lie within the picture, weighted."""
     weight = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
     weight /= weight.sum()
-    down = sum(w * picture[i : len(picture) - 10 + i] for i, w in enumerate(weight))
-    across = down.shape[1] - 10  # type: ignore[union-attr]
-    blurred: Array = sum(w * down[:, i : across + i] for i, w in enumerate(weight))  # type: ignore[index]
-    return blurred
+    high, wide = picture.shape[0] - 10, picture.shape[1] - 10
+    down = np.sum([w * picture[i : high + i] for i, w in enumerate(weight)], axis=0)
+    return np.asarray(np.sum([w * down[:, i : wide + i] for i, w in enumerate(weight)], axis=0))

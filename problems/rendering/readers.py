@@ -10,17 +10,19 @@ from ...errors import DataError
 from .compressed_ply import read_compressed_ply
 from .gaussians import Gaussians
 from .ply import Columns, read_header, read_ply
+from .points import read_points
 from .sog import level_files, read_sog
 from .spz import read_spz
 
-FORMATS = "a trained .ply, a compressed .ply, a .sog (or its folder or meta.json), or an .spz"
+FORMATS = "a trained .ply, a compressed .ply, a .sog (or its folder or meta.json), an .spz, or points as .npz"
 
 
 def read_scene(path: str | Path, *, level: int = 0, repair: bool = False) -> Gaussians:
     """A trained scene.
 
     path: a trained PLY (Kerbl et al.), a compressed PLY (PlayCanvas), SOG version 2 (a zip, a folder, or
-    its meta.json), SPZ, or a folder with lod-meta.json, of which `level` is read (0 is the finest).
+    its meta.json), SPZ, points with colours (.npz, see `points`), or a folder with lod-meta.json, of which
+    `level` is read (0 is the finest).
     repair: leave out Gaussians that are not valid (NaN, zero quaternions) instead of refusing the scene.
 
     Raises DataError for anything that cannot be read.
@@ -70,6 +72,8 @@ def _parts(path: Path, level: int) -> list[Columns]:
     if magic[:3] == b"ply":
         elements = read_header(path)
         return [(read_compressed_ply if "chunk" in elements else read_ply)(path, elements)]
+    if path.suffix == ".npz":
+        return [read_points(path)]
     if magic[:2] == b"PK":
         return [read_sog(path)]
     if magic[:2] == b"\x1f\x8b":

@@ -351,6 +351,71 @@ def reproduce(problem: ProblemName, json: Json = False) -> None:
 
 
 @app.command()
+def render(
+    scene: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SCENE", help="A trained scene: .ply, compressed .ply, .sog or its folder, .spz."
+        ),
+    ],
+    camera: Annotated[
+        str,
+        typer.Option(
+            "--camera",
+            metavar="WORDS",
+            help="auto, orbit:AZIMUTH,ELEVATION[,DISTANCE], at:X,Y,Z/X,Y,Z, or POSES#NUMBER (COLMAP, .npz).",
+        ),
+    ] = "auto",
+    size: Annotated[str, typer.Option("--size", metavar="WxH", help="Pixels of the frame.")] = "800x608",
+    out: Annotated[Path, typer.Option("--out", help="Picture to write: .png, .webp, or .npy.")] = Path(
+        "frame.png"
+    ),
+    fov: Annotated[
+        float | None, typer.Option("--fov", metavar="DEGREES", help="Field of view across [default: 53].")
+    ] = None,
+    orbit: Annotated[
+        int | None, typer.Option("--orbit", metavar="N", help="N frames once round the scene, numbered.")
+    ] = None,
+    head: Annotated[
+        int | None,
+        typer.Option("--head", metavar="N", help="N frames of a head turning 25 degrees a second at 90 FPS."),
+    ] = None,
+    level: Annotated[
+        int, typer.Option("--level", min=0, help="Level of detail, of a folder that has some.")
+    ] = 0,
+    tile: Annotated[int, typer.Option("--tile", metavar="PX", help="Edge of a tile.")] = 16,
+    extent: Annotated[
+        str, typer.Option("--extent", help="Tiles a Gaussian is listed in: circle (3 sigma), box or ellipse.")
+    ] = "ellipse",
+    group: Annotated[
+        int, typer.Option("--group", metavar="G", help="G x G pixels share a decision: 1 (exact), 2 or 4.")
+    ] = 1,
+    check: Annotated[
+        str | None,
+        typer.Option("--check", help="Where a group decides: centre, leader or any [default: centre]."),
+    ] = None,
+    background: Annotated[
+        str,
+        typer.Option("--background", metavar="COLOUR", help="black, white, grey, or R,G,B within 0 and 1."),
+    ] = "black",
+    counts: Annotated[bool, typer.Option("--counts/--no-counts", help="Count the work too.")] = True,
+    repair: Annotated[bool, typer.Option("--repair", help="Leave out Gaussians that are not valid.")] = False,
+    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Threads that blend.")] = 1,
+    json: Json = False,
+) -> None:
+    """Draw a scene of 3D Gaussians and print what the drawing took.
+
+    Example: optimize render guitar.compressed.ply --camera orbit:30,10 --size 400x304 --out guitar.png
+    """
+    from .render_command import Look, draw_scene
+
+    chosen = check or ("pixel" if group == 1 else "centre")
+    options = {"tile": tile, "extent": extent, "group": group, "check": chosen}
+    look = Look(camera, size, fov, orbit, head, level, repair, background, threads, options)
+    draw_scene(scene, look, out, counts, json)
+
+
+@app.command()
 def devices(
     name: Annotated[
         str | None, typer.Argument(help="A device or FILE.toml, to show each of its numbers.")

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ...costmodels import calibration, validation
 from ...errors import DataError, SolverUnavailable
 from ...hardware import Device, device
 from ..folder import unwritable
 from .console import console, print_json, rows, table
-
-
-@contextmanager
-def _progress(json: bool) -> Iterator[Callable[[float, str], None]]:
-    """A bar on the terminal; called with the fraction done and what is at hand."""
-    err = console(stderr=True)
-    shown = Progress(
-        TextColumn("  {task.description:<24}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-        disable=json or not err.is_terminal,
-    )
-    with shown:
-        task = shown.add_task("starting", total=1.0)
-        yield lambda fraction, what: shown.update(task, completed=fraction, description=what)
+from .progress import fraction_bar
 
 
 def _need_torch() -> None:
@@ -48,7 +27,7 @@ def calibrate_device(
     """Time kernels here, fit the device's coefficients and keep them."""
     _need_torch()
     target: Device | None = None if name == "host" else device(name)
-    with _progress(json) as progress:
+    with fraction_bar(json) as progress:
         made = calibration.calibrate(
             target, shapes=shapes, passes=passes, families=families or None, progress=progress
         )
@@ -89,7 +68,7 @@ def validate_models(
     name: str, profiles: Path | None, families: list[str], shapes: int, plot: Path | None, json: bool
 ) -> None:
     """Compare predictions with kernels timed here, or with stored profiles of GPUs."""
-    with _progress(json) as progress:
+    with fraction_bar(json) as progress:
         if profiles is not None:
             if not profiles.is_dir():
                 raise DataError(f"--profiles '{profiles}' is no folder.")

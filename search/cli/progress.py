@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from ... import units
 from ...problems.goal import ResolvedGoal
 from ..session import Session
+from .console import console as terminal
 
 REFRESH = 0.1
 
@@ -83,3 +86,21 @@ class Watcher:
             if value:
                 words += f"   gap {abs(value - bound) / max(abs(value), abs(bound)):.2%}"
         return words
+
+
+@contextmanager
+def fraction_bar(json: bool) -> Iterator[Callable[[float, str], None]]:
+    """A bar on the terminal; called with the fraction done and what is at hand."""
+    err = terminal(stderr=True)
+    shown = Progress(
+        TextColumn("  {task.description:<24}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=json or not err.is_terminal,
+    )
+    with shown:
+        task = shown.add_task("starting", total=1.0)
+        yield lambda fraction, what: shown.update(task, completed=fraction, description=what)
