@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,25 @@ def declared(problem: type[Problem]) -> dict[str, Parameter]:
             missing,
         )
     return found
+
+
+def parameters_of(function: Callable[..., Any]) -> dict[str, Parameter]:
+    """The parameters of a function with annotations, by name, in order."""
+    hints = typing.get_type_hints(function)
+    empty = inspect.Parameter.empty
+    return {
+        name: Parameter(
+            name,
+            hints.get(name, str),
+            "",
+            "",
+            None if p.default is empty else p.default,
+            None,
+            p.default is empty,
+        )
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
+    }
 
 
 def _optional(annotation: Any) -> Any:

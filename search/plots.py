@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,11 @@ def save_figures(result: Result, problem: Problem, goal: ResolvedGoal, folder: P
     if len(goal.objectives) == 2 and result.front_size > 1:
         figures["front"] = front(result, goal)
     figures |= own_figures(problem, result)
+    return write_figures(figures, folder)
+
+
+def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Write figures by name as PNG files in `folder`; returns their paths."""
     if not figures:
         return []
     folder.mkdir(parents=True, exist_ok=True)

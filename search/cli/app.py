@@ -342,12 +342,22 @@ def apply(
     apply_run(run, runs, {"steps": steps, "text": text, "seed": seed}, json)
 
 
-@app.command()
-def reproduce(problem: ProblemName, json: Json = False) -> None:
-    """Print a paper's figures beside ours, each with its workload and assumptions."""
+@app.command(context_settings=EXTRA)
+def reproduce(
+    context: typer.Context,
+    problem: ProblemName,
+    figures: Annotated[
+        Path | None, typer.Option("--figures", metavar="DIR", help="Also draw its pictures there, as PNG.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print a paper's figures beside ours, each with its workload and assumptions.
+
+    What a reproduction can be given follows its name, such as llm-mesh --trace FILE --minutes 30.
+    """
     from .reproduction import reproduce_problem
 
-    reproduce_problem(problem, json)
+    reproduce_problem(problem, context.args, figures, json)
 
 
 @app.command()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import SpaceError, nearest
-from ...problems.parameters import Parameter, declared, describe
+from ...problems.parameters import Parameter, declared, describe, parameters_of
 from ...problems.problem import RUN_OPTIONS, Problem
 from ...problems.registry import load
 
@@ -23,21 +24,32 @@ def make_problem(name: str, arguments: list[str]) -> Problem:
 def read_parameters(cls: type[Problem], arguments: list[str]) -> dict[str, Any]:
     """Parameters of a problem class from words such as --batch 16 --fused --memory=40GiB."""
     known = declared(cls)
+    return _read(cls.__name__, known, arguments, [f"--{o.replace('_', '-')}" for o in RUN_OPTIONS])
+
+
+def read_options(name: str, function: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
+    """Keyword arguments of a function from words; `name` is what errors call it."""
+    return _read(name, parameters_of(function), arguments, [])
+
+
+def _read(
+    owner: str, known: Mapping[str, Parameter], arguments: list[str], others: Sequence[str]
+) -> dict[str, Any]:
+    """Values of known parameters from words; `others`: flags that are read elsewhere."""
     found: dict[str, Any] = {}
     words = list(arguments)
     while words:
         word = words.pop(0)
         if not word.startswith("--"):
-            raise SpaceError(
-                f"'{word}' stands alone; a parameter of {cls.__name__} is given as --name value."
-            )
+            raise SpaceError(f"'{word}' stands alone; a parameter of {owner} is given as --name value.")
         flag, equals, text = word[2:].partition("=")
         name = flag.replace("-", "_")
         if name not in known and name.startswith("no_") and known.get(name[3:], _NONE).annotation is bool:
             name, text, equals = name[3:], "false", "="
         if name not in known:
-            options = [*(p.flag for p in known.values()), *("--" + o.replace("_", "-") for o in RUN_OPTIONS)]
-            raise SpaceError(f"{cls.__name__} has no parameter '--{flag}'; {nearest('--' + flag, options)}")
+            options = [*(p.flag for p in known.values()), *others]
+            near = f"; {nearest('--' + flag, options)}" if options else "."
+            raise SpaceError(f"{owner} has no parameter '--{flag}'{near}")
         parameter = known[name]
         if name in found:
             raise SpaceError(f"{parameter.flag} is given twice.")
@@ -55,7 +67,7 @@ def read_parameters(cls: type[Problem], arguments: list[str]) -> dict[str, Any]:
         found[name] = parameter.read(text)
     missing = [p.flag for n, p in known.items() if p.required and n not in found]
     if missing:
-        raise SpaceError(f"{cls.__name__} needs {', '.join(missing)}.")
+        raise SpaceError(f"{owner} needs {', '.join(missing)}.")
     return found
 
 

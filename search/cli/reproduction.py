@@ -2,19 +2,24 @@
 
 `reproduce()` of a problem's class, or of its module, or of the module `reproduce` beside it, returns or
 yields rows of quantity, paper, ours, ratio, workload, assumptions, and whether the mechanism was read in
-the paper or reconstructed. A row with a quantity alone is a remark.
+the paper or reconstructed. A row with a quantity alone is a remark. Its parameters are the options of the
+command; `figures()` beside it, with (part of) the same parameters, returns pictures by name.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
 from ...problems.registry import load
+from ..plots import write_figures
+from .arguments import read_options
 from .console import console, print_json, print_rows
 
 SHARED = ("workload", "assumptions", "mechanism", "source")
@@ -25,16 +30,29 @@ REPEATED = 3
 Row = Mapping[str, Any]
 
 
-def reproduce_problem(name: str, json: bool) -> None:
-    """Print a paper's figures beside ours. Raises DataError where the problem has none."""
+def reproduce_problem(name: str, arguments: list[str], folder: Path | None, json: bool) -> None:
+    """Print a paper's figures beside ours, and draw its pictures into a folder where one is given.
+
+    arguments: of the problem's own function, such as --trace FILE. Raises DataError where the problem has
+    nothing to reproduce, or nothing to draw.
+    """
     produce = _reproduction(load(name), name)
+    draw = getattr(importlib.import_module(produce.__module__), "figures", None)
+    if folder is not None and not callable(draw):
+        raise DataError(f"the reproduction of '{name}' has no pictures; leave --figures out.")
+    given = read_options(f"the reproduction of {name}", produce, arguments)
+    paths: list[Path] = []
     with console(stderr=True).status(f"reproducing {name}") as status:
         found = []
-        for row in produce():
+        for row in produce(**given):
             found.append(dict(row))
             status.update(f"reproducing {name}: {len(found)} figures, the last: {row.get('quantity', '')}")
+        if folder is not None and draw is not None:
+            status.update(f"drawing {name}")
+            taken = inspect.signature(draw).parameters
+            paths = write_figures(draw(**{n: v for n, v in given.items() if n in taken}), folder)
     if json:
-        print_json({"problem": name, "rows": found})
+        print_json({"problem": name, "rows": found, "figures": [str(path) for path in paths]})
         return
     remarks = [row for row in found if _is_remark(row)]
     figures = [row for row in found if not _is_remark(row)]
@@ -44,6 +62,8 @@ def reproduce_problem(name: str, json: bool) -> None:
         print_rows("", group)
     for remark in remarks:
         console().print(f"\n{remark['quantity']}", markup=False)
+    for path in paths:
+        console().print(f"drawn       {path}", markup=False)
 
 
 def grouped(found: list[Row]) -> Iterator[tuple[list[str], list[Row]]]:
@@ -67,7 +87,7 @@ def _is_remark(row: Row) -> bool:
     )
 
 
-def _reproduction(cls: type, name: str) -> Callable[[], Iterable[Row]]:
+def _reproduction(cls: type, name: str) -> Callable[..., Iterable[Row]]:
     """The function that returns the rows: of the class, of its module, or of `reproduce` beside it."""
     method = getattr(cls, "reproduce", None)
     if callable(method):

@@ -6,6 +6,7 @@ preempting a smaller neighbour whose requests fit elsewhere; a new instance, ful
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from .cluster import MAX_CONTEXT, weights
@@ -45,17 +46,19 @@ def candidates(mesh: Mesh, request: Request) -> list[Instance]:
         return []
     if mesh.policy.admission == "limit":
         return sorted(found, key=lambda i: i.served)
-    sign = 1 if mesh.policy.cpus == "first" else -1
-    return sorted(found, key=lambda i: (sign * i.node.kind.gpu, -i.batch))
+    kind = 1 if mesh.policy.cpus == "first" else -1
+    size = -1 if mesh.policy.packing == "fullest" else 1
+    return sorted(found, key=lambda i: (kind * i.node.kind.gpu, size * i.batch))
 
 
 def by_occupancy(mesh: Mesh, pool: list[Node]) -> list[Node]:
-    """Nodes of a pool, the fullest first: GPUs by memory, CPUs by time; empty ones last."""
+    """Nodes of a pool, the fullest first (or last): GPUs by memory, CPUs by time; empty ones at the end."""
+    sign = -1.0 if mesh.policy.packing == "fullest" else 1.0
 
     def occupancy(node: Node) -> float:
         return node.budget if node.kind.gpu else node.share(mesh.tpot)
 
-    return sorted(pool, key=lambda n: -occupancy(n) if n.instances else 1.0)
+    return sorted(pool, key=lambda n: sign * occupancy(n) if n.instances else math.inf)
 
 
 def memory_gap(mesh: Mesh, instance: Instance, request: Request) -> float:
@@ -83,7 +86,7 @@ def fits(
     duration = instance.pace.prefill(request.prompt + request.generated)
     due = request.base + mesh.tpot * request.generated
     if not instance.ready:
-        due += max(0.0, min(instance.ready_at - now, instance.weights / node.kind.load_rate))
+        due += instance.load_seconds
     return deadlines_hold(node, instance, request, due, duration, now, mesh.tpot, without=without)
 
 

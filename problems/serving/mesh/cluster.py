@@ -52,7 +52,8 @@ class NodeKind:
     memory: bytes for weights and caches. slots: instances at once. overhead: bytes each slot takes for
     itself. cache: bytes of cache a slot has, or None where caches grow and shrink. load_rate: bytes a
     second of cold starts, infinite where the weights of all models stay in memory. price: an hour.
-    allocates: whether a first cache takes the time of a resize, after the load.
+    allocates: whether a first cache takes the time of a resize, after the load (as the artefact's queue of
+    actions has it; the service level excuses the load only).
     """
 
     name: str
@@ -63,7 +64,7 @@ class NodeKind:
     cache: float | None = None
     load_rate: float = math.inf
     price: float = 1.0
-    allocates: bool = False
+    allocates: bool = True
 
     def __post_init__(self) -> None:
         if not self.memory > 0:
@@ -164,6 +165,10 @@ class MeasuredPace(Pace):
 
 Measured = Mapping[tuple[str, str], MeasuredPace]
 """Paces by the names of node kind and model, in place of the cost model's."""
+
+
+Limits = Mapping[tuple[str, str], int]
+"""Requests at once by the names of node kind and model, in place of the derived limit."""
 
 
 def concurrency_limit(

@@ -14,28 +14,36 @@ if TYPE_CHECKING:
 
 
 def dispatch(mesh: Mesh, node: Node, now: float) -> None:
-    """Start the iteration with least headroom on an idle node.
+    """Start the iteration with least headroom on an idle node, or one an instance where they run freely.
 
     Headroom orders requests by when their next token is due: a prompt runs alone, a decoding request
     takes its whole batch along. The other order is that of plain engines: prompts first, instances in
     turn.
     """
-    best: tuple[float, Instance, Request | None] | None = None
+    freely = mesh.side_by_side(node.kind)
+    if node.running and not freely:
+        return
+    ready: list[tuple[float, int, Instance, Request | None]] = []
     resume = math.inf
-    for instance in list(node.instances):
+    for place, instance in enumerate(list(node.instances)):
         if not instance.ready or instance.closing or not (instance.decoding or instance.prefills):
             instance.billed = math.nan
+        elif instance.number in node.running:
+            continue
         elif instance.resume_at > now:
             resume = min(resume, instance.resume_at)
         elif instance.action is None or instance.action.state != RUNNING:
             key, prefill = urgency(mesh, instance, now)
-            if key < (best[0] if best else math.inf):
-                best = (key, instance, prefill)
-    if best is None:
-        if resume < math.inf:
-            mesh.schedule(resume, "resume", node)
-        return
-    _, instance, prefill = best
+            if key < math.inf:
+                ready.append((key, place, instance, prefill))
+    if not ready and resume < math.inf:
+        mesh.schedule(resume, "resume", node)
+    for _, _, instance, prefill in ready if freely else [min(ready)] if ready else ():
+        iterate(mesh, node, instance, prefill, now)
+
+
+def iterate(mesh: Mesh, node: Node, instance: Instance, prefill: Request | None, now: float) -> None:
+    """Start one iteration of an instance: a prompt, or a few tokens for its batch."""
     mesh.turns += 1
     instance.turn = mesh.turns
     if prefill is not None:
@@ -46,7 +54,8 @@ def dispatch(mesh: Mesh, node: Node, now: float) -> None:
         steps = max(1, min(quantum(mesh, instance), fitting))
         work = Work("decode", instance, steps * instance.pace.decode(batch, instance.cached), steps=steps)
     work.start, work.state = now, RUNNING
-    node.running, node.free_at = work, now + work.seconds
+    node.running[instance.number] = work
+    node.free_at = now + work.seconds
     mesh.outbox.append(work)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import paper
 from .simulate import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Cells = Mapping[tuple[str, int, str], Outcome]
+"""Outcomes by size, number of models and system."""
 INK = {"sllm": "#b0b7c3", "sllm+c": "#7f8fa9", "sllm+c+s": "#e08e45", "mesh": "#2f6f9f"}
 SPAN = 4.0
 """Seconds that the Gantt chart shows."""
@@ -26,11 +30,67 @@ def _axes(width: float, height: float, rows: int = 1) -> tuple[Figure, list]:  #
     return figure, axes
 
 
+def shares(found: Cells) -> Figure:
+    """SLO share against the number of models, a panel a size; rings are the paper's figures."""
+    sizes, figure, axes = _panels(
+        found, "Requests that met their SLO against models served (rings: the paper)"
+    )
+    for size, ax in zip(sizes, axes, strict=True):
+        for system, colour in INK.items():
+            counts = sorted(n for s, n, which in found if s == size and which == system)
+            values = [100 * found[size, n, system].share for n in counts]
+            ax.plot(counts, values, color=colour, marker="o", markersize=4, linewidth=2, label=system)
+            known = [
+                (n, 100 * paper.SHARES[size, n, system]) for n in counts if (size, n, system) in paper.SHARES
+            ]
+            if known:
+                ax.plot(*zip(*known, strict=True), "o", markersize=9, markerfacecolor="none", color=colour)
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(counts, [str(n) for n in counts])
+        ax.set_title(f"{size} models", loc="left", fontsize=10)
+        ax.set_xlabel("models served by 4 CPU and 4 GPU nodes")
+        ax.set_ylim(0, 103)
+    axes[0].set_ylabel("requests that met their SLO, %")
+    axes[0].legend(loc="lower left", frameon=False, fontsize=9)
+    return figure
+
+
+def nodes_in_use(found: Cells) -> Figure:
+    """GPU nodes in use, mean over time: ours as bars, the paper's as black ticks."""
+    sizes, figure, axes = _panels(found, "GPU nodes in use, mean over time; ticks: the paper's figure 22")
+    for size, ax in zip(sizes, axes, strict=True):
+        counts = sorted({n for s, n, _ in found if s == size})
+        width = 0.8 / len(INK)
+        for i, (system, colour) in enumerate(INK.items()):
+            at = np.arange(len(counts)) + (i - 0.5 * (len(INK) - 1)) * width
+            ax.bar(at, [found[size, n, system].gpus for n in counts], width, color=colour, label=system)
+            known = [paper.NODES[size, n, system][1] for n in counts]
+            ax.plot(at, known, "_", color="black", markersize=9, markeredgewidth=1.6)
+        ax.set_xticks(range(len(counts)), [str(n) for n in counts])
+        ax.set_title(f"{size} models", loc="left", fontsize=10)
+        ax.set_xlabel("models")
+    axes[0].set_ylabel("GPU nodes")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _panels(found: Cells, title: str) -> tuple[list[str], Figure, list]:  # type: ignore[type-arg]
+    from matplotlib.figure import Figure
+
+    sizes = list(dict.fromkeys(size for size, _, _ in found))
+    figure = Figure(figsize=(3.4 * len(sizes) + 0.8, 3.8), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(1, len(sizes), sharey=True)))
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return sizes, figure, axes
+
+
 def occupancy(outcome: Outcome) -> Figure:
     """Requests on each node and memory held by each, over time."""
     figure, axes = _axes(9, 5, 2)
     minutes = np.arange(len(outcome.used)) / 60
-    names = [f"{'GPU' if g else 'CPU'} {i + 1}" for i, g in enumerate(outcome.gpu)]
+    names = [f"{'GPU' if g else 'CPU'} node {i + 1}" for i, g in enumerate(outcome.gpu)]
     pictures = ((outcome.requests_on, "requests on the node"), (outcome.memory, "memory held, share"))
     for ax, (values, title) in zip(axes, pictures, strict=True):
         drawn = ax.imshow(

@@ -32,6 +32,7 @@ def plan(instance: Instance, size: float) -> None:
 def reserve(instance: Instance, size: float, outbox: list[Work], now: float) -> None:
     """Take weights and a first cache on a node; loads them, or has them at once where nothing loads."""
     node = instance.node
+    instance.opened = now
     node.budget += instance.weights
     plan(instance, size)
     seconds = instance.weights / node.kind.load_rate
@@ -101,9 +102,10 @@ def finish(work: Work, outbox: list[Work], now: float) -> bool:
         instance.ready, instance.held = True, work.size
     elif work.kind == "resize":
         instance.held = work.size
+        instance.resizes.append(now - work.start)
     else:
         instance.held, instance.ready = 0.0, False
-        node.instances.remove(instance)
+        leave(instance, now)
     node.ledger = sum(held(i) for i in node.instances)
     given_back = node.ledger < before - 1.0
     if instance.closing and work.kind != "unload":
@@ -112,6 +114,13 @@ def finish(work: Work, outbox: list[Work], now: float) -> bool:
         settle(instance, outbox, now)
     examine(node, outbox, now)
     return given_back or work.kind == "unload"
+
+
+def leave(instance: Instance, now: float) -> None:
+    """Take an instance off its node and keep how long it lived and was resized."""
+    node = instance.node
+    node.instances.remove(instance)
+    node.lives.append((now - instance.opened, len(instance.resizes), sum(instance.resizes)))
 
 
 def held(instance: Instance) -> float:
@@ -150,8 +159,7 @@ def close(instance: Instance, outbox: list[Work], now: float) -> None:
     work = instance.action
     if work is not None and work.state == WAITING:
         instance.action = work = None
-    running = node.running is not None and node.running.instance is instance
-    if work is None and not running:
+    if work is None and instance.number not in node.running:
         unload(instance, outbox, now)
 
 
@@ -160,7 +168,7 @@ def unload(instance: Instance, outbox: list[Work], now: float) -> None:
     if not instance.ready or instance.weights / instance.node.kind.load_rate == 0.0:
         node = instance.node
         instance.ready = False
-        node.instances.remove(instance)
+        leave(instance, now)
         node.ledger = sum(held(i) for i in node.instances)
         examine(node, outbox, now)
         return

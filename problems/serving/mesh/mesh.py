@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from ....costmodels.architectures import Architecture
 from . import memory
 from .admission import consolidate, find, find_on
-from .cluster import Cluster, Measured, NodeKind, Pace, ServiceLevel, check, concurrency_limit, weights
+from .cluster import (
+    Cluster,
+    Limits,
+    Measured,
+    NodeKind,
+    Pace,
+    ServiceLevel,
+    check,
+    concurrency_limit,
+    weights,
+)
 from .dispatch import dispatch
 from .policy import FULL, Policy
 from .state import (
@@ -47,7 +57,8 @@ class Decision:
 class Mesh:
     """Models on nodes under a policy and a service level.
 
-    models: one architecture a model served. measured: paces to go by instead of the cost model. Raises
+    models: one architecture a model served. measured: paces to go by instead of the cost model. limits:
+    requests at once of an instance, where a limit is all there is and another than the derived one. Raises
     SpaceError for a model larger than any node and for a level that no node can reach.
     """
 
@@ -58,6 +69,7 @@ class Mesh:
         policy: Policy = FULL,
         level: ServiceLevel | None = None,
         measured: Measured | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.cluster, self.models, self.policy = cluster, tuple(models), policy
         self.level = level or ServiceLevel()
@@ -81,7 +93,7 @@ class Mesh:
         self.counts = [0] * 5
         self.evictions = self.preemptions = self.moves = 0
         self._paces: dict[tuple[str, str], Pace] = {}
-        self._limits: dict[tuple[str, str], int] = {}
+        self._limits = dict(limits or {})
         self._wakes: list[tuple[float, int, str, Request | Instance | Node, int]] = []
         self.outbox: list[Work] = []
         self._dirty: dict[int, Node] = {}
@@ -111,13 +123,15 @@ class Mesh:
             self._wake(kind, thing, stamp, now)
         if self._released:
             released, self._released = self._released, {}
-            if self.queue:
+            if self.policy.poll:
+                for request in self.queue.values():
+                    self._poll(request, now)
+            elif self.queue:
                 for node in released.values():
                     self._retry(node, now)
         while self._dirty:
             _, node = self._dirty.popitem()
-            if node.running is None:
-                dispatch(self, node, now)
+            dispatch(self, node, now)
         started, self.outbox = self.outbox, []
         return started
 
@@ -126,7 +140,7 @@ class Mesh:
         instance, node = work.instance, work.instance.node
         self._dirty[node.number] = node
         if work.kind in {"prefill", "decode"}:
-            node.running = None
+            del node.running[instance.number]
             if instance.closing:
                 if instance.action is None and instance in node.instances:
                     memory.unload(instance, self.outbox, now)
@@ -136,7 +150,7 @@ class Mesh:
                 self._prefilled(work, now)
             else:
                 self._decoded(work, now, steps or work.steps)
-            if self.policy.sharing == "halves":
+            if self.policy.sharing == "halves" and not self.side_by_side(node.kind):
                 self._rest(instance, now - work.start, now)
             done = False
             for request in finished:
@@ -188,6 +202,14 @@ class Mesh:
             return 2 if self._halved(kind, model) else 1
         return kind.slots
 
+    def side_by_side(self, kind: NodeKind) -> bool:
+        """Whether instances of a node run at once, each at its part of the speed.
+
+        Static halves of a CPU node are processes that the operating system shares the cores among; those
+        of a GPU take turns, and each rests as long as it ran (the artefact's two schedulers).
+        """
+        return self.policy.sharing == "halves" and not kind.gpu
+
     def _halved(self, kind: NodeKind, model: int) -> bool:
         """Whether half a node is enough for a model within the level (a 13B takes a whole CPU)."""
         if self.policy.sharing != "halves":
@@ -197,8 +219,7 @@ class Mesh:
     def opening(self, kind: NodeKind, model: int, need: float, room: float) -> float:
         """Bytes of the first cache of an instance."""
         if kind.cache is not None:
-            whole = kind.cache * kind.slots
-            return kind.cache if self.policy.sharing == "elastic" else whole / self.slots(kind, model)
+            return kind.cache
         if self.policy.admission == "limit":
             return kind.capacity / self.slots(kind, model) - weights(self.models[model])
         return min(need * (1 + self.policy.watermark), room - weights(self.models[model]))
@@ -206,11 +227,8 @@ class Mesh:
     def attach(self, request: Request, instance: Instance, now: float) -> None:
         """Give a request to an instance; its cache grows where it must."""
         if not instance.ready:
-            remaining = instance.ready_at - now
-            load = instance.weights / instance.node.kind.load_rate
-            grace = min(max(remaining, 0.0), load) if math.isfinite(remaining) else load
-            request.grace += grace
-            request.base += grace
+            request.grace += instance.load_seconds
+            request.base += instance.load_seconds
         instance.prefills[request.number] = request
         instance.served += 1
         request.instance = instance
@@ -308,7 +326,11 @@ class Mesh:
 
     def _wake(self, kind: str, thing: Request | Instance | Node, stamp: int, now: float) -> None:
         if isinstance(thing, Request):
-            if thing.number in self.queue and thing.due(self.tpot) <= now:
+            if kind == "poll":
+                thing.polling = False
+                if thing.number in self.queue and self._place(thing, now):
+                    del self.queue[thing.number]
+            elif thing.number in self.queue and thing.due(self.tpot) <= now:
                 del self.queue[thing.number]
                 self._move(thing, DROPPED)
         elif isinstance(thing, Instance):
@@ -316,6 +338,13 @@ class Mesh:
                 self.retire(thing, now)
         else:
             self._dirty[thing.number] = thing
+
+    def _poll(self, request: Request, now: float) -> None:
+        """Have a queued request ask again when its time comes; nothing changes for it before a release."""
+        if not request.polling:
+            request.polling = True
+            rounds = math.ceil((now - request.arrival) / self.policy.poll)
+            self.schedule(request.arrival + rounds * self.policy.poll, "poll", request)
 
     def _retry(self, node: Node, now: float) -> None:
         """Queued requests, most urgent first, on a node where something was given back."""

@@ -22,7 +22,7 @@ from ...variables import Choice, Float, Int
 from ..trace import Trace
 from . import workload
 from .cluster import Cluster, ServiceLevel, cpu_node, drawn, gpu_node, slot_count
-from .policy import ADMISSION, CPUS, ORDERS, POLICIES, PREEMPTION, SHARING, Policy
+from .policy import ADMISSION, CPUS, ORDERS, PACKING, POLICIES, PREEMPTION, SHARING, Policy
 from .simulate import Outcome, simulate
 
 if TYPE_CHECKING:
@@ -111,11 +111,14 @@ class LlmMesh(MeshProblem):
     cpu_use = Choice(*CPUS)
     order = Choice(*ORDERS)
     preemption = Choice(*PREEMPTION)
+    packing = Choice(*PACKING)
     watermark = Float(0.0, 1.0)
     keep_alive = Float(0.0, 60.0)
     safety_gpu = Float(0.9, 1.5)
     safety_cpu = Float(0.9, 1.5)
     tightening = Float(0.7, 1.0)
+    quantum = Int(0, 8)
+    poll = Float(0.0, 1.0)
 
     met = Metric("1", "max", help="share of requests whose service level was met")
     gpus = Metric("1", help="GPU nodes in use, mean over time")
@@ -150,7 +153,6 @@ class LlmMesh(MeshProblem):
         for name, policy in POLICIES.items():
             knobs = asdict(policy)
             knobs["cpu_use"] = knobs.pop("cpus")
-            del knobs["quantum"]
             points[name] = knobs
         return points
 

@@ -18,11 +18,12 @@ from ....costmodels.architectures import Architecture
 from ....errors import DataError
 from ..compiled import Array
 from ..trace import Trace
-from .cluster import Cluster, Measured, Pace, ServiceLevel
+from .cluster import Cluster, Limits, Measured, Pace, ServiceLevel
 from .mesh import Mesh
 from .policy import FULL, Policy
 from .state import Instance, Request, Work
 
+ITERATIONS = frozenset({"prefill", "decode"})
 SAMPLE = 1.0
 """Seconds between looks at the nodes, as in the artefact's monitor."""
 
@@ -32,7 +33,8 @@ class Outcome:
     """What became of each request, and how the nodes were used.
 
     met: first token within TTFT (and the cold start's grace), mean time a token within TPOT. strict:
-    besides, no token later than the scheduler aimed at. used: (samples, nodes) instances there.
+    besides, no token later than the scheduler aimed at. used: (samples, nodes) instances there. resizing:
+    part of the life of elastic instances that went into resizes, their first cache among them.
     """
 
     arrival: Array
@@ -49,6 +51,7 @@ class Outcome:
     iterations: int
     evictions: int
     preemptions: int
+    resizing: float = 0.0
     spans: list[tuple[int, int, str, float, float]] = field(default_factory=list)
 
     @property
@@ -79,23 +82,39 @@ def simulate(
     *,
     truth: Cluster | None = None,
     measured: Measured | None = None,
+    limits: Limits | None = None,
     record: bool = False,
     watch: Callable[[Mesh], None] | None = None,
 ) -> Outcome:
     """Run a trace of plain requests, whose kind is the model, to its end.
 
     truth: cluster whose devices set the durations (the mesh's own). measured: paces that the mesh goes by
-    and that are true, instead of the cost model's. record: keep every iteration as
-    (node, model, kind, start, end). watch: called after every event.
+    and that are true, instead of the cost model's. limits: as `Mesh` takes them. record: keep every
+    iteration as (node, model, kind, start, end). watch: called after every event.
     """
     if len(models) < len(trace.classes):
         raise DataError(f"{trace.name} has {len(trace.classes)} models, but {len(models)} are served.")
     if len(trace.input) != len(trace):
         raise DataError(f"{trace.name} has applications of several calls; a mesh serves plain requests.")
-    mesh = Mesh(cluster, models, policy, level, measured)
+    mesh = Mesh(cluster, models, policy, level, measured, limits)
     run = _Run(mesh, trace, (truth or cluster).nodes, record)
     run.play(watch)
     return run.outcome()
+
+
+class _Sides:
+    """Iterations that run at once on one node, each at its part of the speed."""
+
+    def __init__(self) -> None:
+        self.left: dict[int, float] = {}
+        self.works: dict[int, tuple[Work, int]] = {}
+        self.since = 0.0
+
+    def advance(self, now: float) -> None:
+        """Take off what has been done since the last change."""
+        done = (now - self.since) / max(len(self.left), 1)
+        self.left = {number: left - done for number, left in self.left.items()}
+        self.since = now
 
 
 class _Run:
@@ -116,6 +135,8 @@ class _Run:
         self.paces = [[paces[kind.name, m.name] for m in mesh.models] for kind in kinds]
         self.ends: dict[int, list[tuple[int, int, int]]] = {}
         self.heap: list[tuple[float, int, Work, int]] = []
+        self.sides = {n.number: _Sides() for n in mesh.nodes if mesh.side_by_side(n.kind)}
+        self.latest: dict[int, int] = {}
         self.sequence = self.iterations = 0
         self.samples: list[tuple[list[int], list[int], list[float]]] = []
         self.spans: list[tuple[int, int, str, float, float]] = []
@@ -134,8 +155,9 @@ class _Run:
                 self._look()
                 sample += SAMPLE
             while heap and heap[0][0] <= now:
-                _, _, work, steps = heapq.heappop(heap)
-                self._end(work, steps, now)
+                _, stamp, work, steps = heapq.heappop(heap)
+                if self._leave(work, stamp, now):
+                    self._end(work, steps, now)
             while arrival[following] <= now:
                 mesh.admit(requests[following], now)
                 following += 1
@@ -158,8 +180,36 @@ class _Run:
             assert work.request is not None
             pace = self.paces[instance.node.number][instance.model]
             seconds = pace.prefill(work.request.prompt + work.request.generated)
+        sides = self.sides.get(instance.node.number)
+        if sides is None or work.kind not in ITERATIONS:
+            self._push(work, steps, now + seconds)
+            return
+        sides.advance(now)
+        sides.left[instance.number], sides.works[instance.number] = seconds, (work, steps)
+        self._retime(sides, now)
+
+    def _push(self, work: Work, steps: int, end: float) -> None:
         self.sequence += 1
-        heapq.heappush(self.heap, (now + seconds, self.sequence, work, steps))
+        heapq.heappush(self.heap, (end, self.sequence, work, steps))
+
+    def _retime(self, sides: _Sides, now: float) -> None:
+        """Expect the ends of all iterations of a node anew."""
+        for number, (work, steps) in sides.works.items():
+            self._push(work, steps, now + max(sides.left[number], 0.0) * len(sides.works))
+            self.latest[number] = self.sequence
+
+    def _leave(self, work: Work, stamp: int, now: float) -> bool:
+        """Take an ended iteration off its node; false where its end was expected anew since."""
+        sides = self.sides.get(work.instance.node.number)
+        if sides is None or work.kind not in ITERATIONS:
+            return True
+        number = work.instance.number
+        if self.latest.get(number) != stamp:
+            return False
+        sides.advance(now)
+        del sides.left[number], sides.works[number], self.latest[number]
+        self._retime(sides, now)
+        return True
 
     def _next_end(self, instance: Instance) -> int:
         """Iterations of an instance when its next request ends."""
@@ -192,7 +242,7 @@ class _Run:
                 reached = instance.iterations + steps
                 while instance.decoding and (end := self._pop_end(instance, reached)) is not None:
                     finished.append(end)
-        if self.record and work.kind in {"prefill", "decode"}:
+        if self.record and work.kind in ITERATIONS:
             self.spans.append((instance.node.number, instance.model, work.kind, work.start, now))
         self.mesh.complete(work, now, finished, steps)
 
@@ -231,5 +281,12 @@ class _Run:
         return Outcome(
             arrival, first, finish, met, met & ~column("late"), column("moves"), used, on, memory,
             np.array([n.kind.gpu for n in mesh.nodes]), mesh.census(), self.iterations, mesh.evictions,
-            mesh.preemptions, self.spans,
+            mesh.preemptions, self._resizing(), self.spans,
         )  # fmt: skip
+
+    def _resizing(self) -> float:
+        """As the artefact's script counts it: over instances that got a cache."""
+        lives = [
+            (s, spent) for n in self.mesh.nodes if n.kind.elastic for s, count, spent in n.lives if count
+        ]
+        return sum(spent for _, spent in lives) / max(sum(s for s, _ in lives), 1e-9)

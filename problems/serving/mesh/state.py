@@ -24,7 +24,8 @@ class Request:
     """A request of a model: prompt tokens, tokens generated, deadlines.
 
     base: when the first token is due by the level aimed at; token k is due TPOT k later. grace: seconds
-    of cold start, which the service level adds. slack, joined: see the module's first lines.
+    of cold start, which the service level adds. slack, joined: see the module's first lines. polling: will
+    ask for a place again.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Request:
     finish: float = math.nan
     late: bool = False
     moves: int = 0
+    polling: bool = False
 
     @property
     def tokens(self) -> int:
@@ -71,7 +73,7 @@ class Instance:
     planned, held: bytes of cache after all resizes asked for, and now. ready: weights are there.
     action: resize, load or unload under way or waiting. peak: latest token, relative to the clock of
     iterations, since the batch last changed. resume_at, billed, worked: of a half that must rest after
-    it ran.
+    it ran. opened: when it was asked for. resizes: s that each resize took.
     """
 
     number: int
@@ -98,6 +100,13 @@ class Instance:
     turn: int = 0
     billed: float = math.nan
     worked: float = 0.0
+    opened: float = math.nan
+    resizes: list[float] = field(default_factory=list)
+
+    @property
+    def load_seconds(self) -> float:
+        """Seconds of its cold start: what the service level excuses, whenever a request joins it."""
+        return self.weights / self.node.kind.load_rate
 
     @property
     def batch(self) -> int:
@@ -144,7 +153,8 @@ class Work:
 
     kind: prefill, decode, load, resize or unload. seconds: what the mesh expects. request: whose
     prompt. steps: decode iterations. size: bytes of cache after a resize; reserved: while it lasts.
-    Loads, resizes and unloads occupy their instance only; prefill and decode occupy the node.
+    Loads, resizes and unloads occupy their instance only; prefill and decode occupy the node, except where
+    `Mesh.side_by_side`.
     """
 
     kind: str
@@ -164,18 +174,20 @@ class Node:
 
     budget: bytes after all that was asked for (scale-downs count at once); it decides admission. ledger:
     bytes that may be in use now (scale-downs count until done, scale-ups from their start); it decides
-    what may start. station: scale-ups and loads that wait for the ledger.
+    what may start. station: scale-ups and loads that wait for the ledger. running: iterations under way, by
+    instance; free_at: when the last one is expected to end. lives: (s, resizes, s in them) of instances gone.
     """
 
     number: int
     kind: NodeKind
     instances: list[Instance] = field(default_factory=list)
-    running: Work | None = None
+    running: dict[int, Work] = field(default_factory=dict)
     free_at: float = 0.0
     budget: float = 0.0
     ledger: float = 0.0
     station: deque[Work] = field(default_factory=deque)
     turn: int = 0
+    lives: list[tuple[float, int, float]] = field(default_factory=list)
 
     @property
     def room(self) -> float:

@@ -38,7 +38,7 @@ def deadlines_hold(
     `due` on can be hurt by it.
     """
     start = now
-    if node.running is not None and node.free_at > now:
+    if node.running and node.free_at > now:
         start = node.free_at
     prefills = [(due, duration)]
     streams: list[tuple[float, float]] = []

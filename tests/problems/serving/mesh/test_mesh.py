@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -19,7 +21,9 @@ from tradespace.problems.serving.mesh.cluster import (
     cpu_node,
     gpu_node,
     published,
+    weights,
 )
+from tradespace.problems.serving.mesh.memory import resize_seconds
 from tradespace.problems.serving.mesh.mesh import Mesh
 from tradespace.problems.serving.mesh.policy import POLICIES, Policy
 from tradespace.problems.serving.mesh.simulate import simulate
@@ -64,12 +68,10 @@ def watch_laws(mesh: Mesh) -> None:
 def test_no_request_is_lost_and_no_ledger_exceeds_capacity(
     seed, policy, cpus, gpus, load, allocates, watermark
 ):
-    from dataclasses import replace
-
     rng = np.random.default_rng(seed)
     trace = generated(6, 1.0, simulation_seed=seed, load=load, output_mean=float(rng.integers(5, 900)))
-    kinds = (cpu_node(SEVEN), replace(gpu_node(SEVEN), allocates=allocates))
-    chosen = replace(POLICIES[policy], watermark=watermark)
+    kinds = (cpu_node(SEVEN), dataclasses.replace(gpu_node(SEVEN), allocates=allocates))
+    chosen = dataclasses.replace(POLICIES[policy], watermark=watermark)
     shapes = [SHAPES[i] for i in rng.integers(0, 3, 6)]
     outcome = simulate(trace, Cluster(kinds, (cpus, gpus)), shapes, chosen, watch=watch_laws)
     census = outcome.census
@@ -136,6 +138,43 @@ def test_concurrency_limits_follow_from_the_law_as_published():
     cluster = published("llama-2-7b")
     found = [concurrency_limit(k, SEVEN, ServiceLevel(), s) for k in cluster.kinds for s in (1.0, 0.5)]
     assert found == pytest.approx([15, 4, 32, 12], abs=1)
+
+
+def test_halves_of_a_cpu_run_at_once_and_those_of_a_gpu_in_turn():
+    trace = Trace.of_requests([0.0, 0.0], [600, 600], [40, 40], kind=[0, 1], classes=["a", "b"])
+    cpu, gpu = cpu_node(SEVEN), gpu_node(SEVEN)
+    alone = simulate(
+        Trace.of_requests([0.0], [600], [40]), Cluster((cpu,), (1,)), [SEVEN], POLICIES["sllm+c+s"]
+    )
+    for kind in (cpu, gpu):
+        both = simulate(trace, Cluster((kind,), (1,)), [SEVEN] * 2, POLICIES["sllm+c+s"], record=True)
+        spans = sorted((start, end) for _, _, _, start, end in both.spans)
+        overlapping = any(later < end - 1e-9 for (_, end), (later, _) in itertools.pairwise(spans))
+        assert overlapping == (not kind.gpu)
+        if not kind.gpu:  # equal work at half the speed
+            assert both.finish == pytest.approx(2 * alone.finish[0])
+
+
+def test_a_first_cache_takes_its_time_after_the_load_and_only_the_load_is_excused():
+    trace, cluster = Trace.of_requests([0.0], [100], [3]), Cluster((gpu_node(SEVEN),), (1,))
+    free = Cluster((dataclasses.replace(gpu_node(SEVEN), allocates=False),), (1,))
+    slow, fast = (simulate(trace, c, [SEVEN], POLICIES["sllm"]) for c in (cluster, free))
+    cache = gpu_node(SEVEN).capacity - weights(SEVEN)
+    assert slow.first_token[0] - fast.first_token[0] == pytest.approx(resize_seconds(0.0, cache))
+    assert fast.met[0]
+    assert not slow.met[0]
+
+
+def test_a_queued_request_asks_again_at_its_own_times():
+    trace = Trace.of_requests([0.0, 0.1], [100, 1000], [5, 5], kind=[0, 1], classes=["a", "b"])
+    cluster = Cluster((cpu_node(SEVEN),), (1,))
+    first, polled = (
+        simulate(trace, cluster, [SEVEN] * 2, dataclasses.replace(POLICIES["sllm+c"], poll=poll))
+        for poll in (0.0, 0.25)
+    )
+    begun = first.finish[0]
+    asked = 0.1 + 0.25 * math.ceil((begun - 0.1) / 0.25)
+    assert polled.first_token[1] - first.first_token[1] == pytest.approx(asked - begun)
 
 
 def test_decisions_are_placed_then_queue_then_reject():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import tradespace as ts
-from tradespace.errors import SpaceError
+from tradespace.errors import DataError, SpaceError
 from tradespace.problems.serving.mesh.placement import LlmMeshPlacement
 from tradespace.problems.serving.mesh.problem import LlmMesh, LlmMeshCapacity
-from tradespace.problems.serving.mesh.reproduce import reproduce
+from tradespace.problems.serving.mesh.reproduce import figures, reproduce
 from tradespace.units import GiB
 
 SMALL = LlmMeshPlacement(models=6, cpu_nodes=1, gpu_nodes=2, large_nodes=1, cpu_memory=60 * GiB)
@@ -76,9 +76,12 @@ def test_more_nodes_are_bought_only_where_the_level_asks_for_them():
 
 
 def test_the_reproduction_names_paper_and_ours():
-    rows = reproduce(minutes=0.5, sizes=("7B",))
+    rows = list(reproduce(minutes=0.3, sizes=("7B",)))
     assert {"quantity", "paper", "ours", "ratio", "workload", "assumptions", "mechanism"} == set(rows[0])
     assert all(row["mechanism"] in {"read", "reconstructed"} for row in rows)
+    assert set(figures(minutes=0.3, sizes=("7B",))) == {"slo-share", "nodes", "occupancy", "tokens"}
+    with pytest.raises(DataError, match="sizes must be of 3B, 7B, 13B"):
+        next(reproduce(sizes=("70B",)))
 
 
 def test_bad_input_is_named():
