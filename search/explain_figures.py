@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .explanation import Explanation
+from .explanation import SETTLED, Explanation
 from .figures import GREEN, layout
 from .plots import ACCENT, FAINT, INK, axis_scale
 from .sensitivity import Reach, Sobol
@@ -163,7 +163,7 @@ def sources(explanation: Explanation) -> Figure | None:
     if made is None:
         return None
     shown = [s for s in made.sources if s.lift > 0.005 or s.share > 0.01][:MOST_BARS]
-    if not shown or made.right >= 0.999:
+    if not shown or made.right >= SETTLED:
         return None
     shown.reverse()
     names = [s.name for s in shown]

@@ -312,6 +312,22 @@ def explain(
 
 
 @app.command()
+def report(
+    run: RunName = "last",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="Instead of report.html in the run.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Explain the run first.")] = False,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Write a run as one HTML page that works offline and prints well."""
+    from .report_command import report_run
+
+    report_run(run, runs, out, explain, json)
+
+
+@app.command()
 def export(
     run: RunName,
     out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .json, or .npz.")],

@@ -60,7 +60,7 @@ def _next(result: Result) -> str:
     run = Path(str(result.run_dir)).name.rpartition("-")[2]
     if not result.feasible:
         return f"optimize regoal {run} --limit ..."
-    steps = [f"optimize export {run} --out front.csv"]
+    steps = [f"optimize explain {run}", f"optimize report {run}"]
     if result.certificate.kind != "proven":
         steps.insert(0, f"optimize resume {run} --seconds 300")
     steps += [f"optimize regoal {run} --limit ...", "optimize dashboard"]
