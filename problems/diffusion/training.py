@@ -42,12 +42,12 @@ class Recipe:
     """How to train. steps x batch clips are seen; rate: the highest learning rate, after a warm-up, before a
     cosine to zero; average: decay of the running mean of the weights, which is what is kept."""
 
-    steps: int = 2600
-    batch: int = 16
-    rate: float = 2e-3
+    steps: int = 2400
+    batch: int = 8
+    rate: float = 3e-3
     warmup: int = 100
     decay: float = 0.01
-    average: float = 0.998
+    average: float = 0.995
     seed: int = 0
 
     def __post_init__(self) -> None:
