@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...errors import SpaceError
+from .sparse_attention import put, take
 
 
 @dataclass(frozen=True)
@@ -56,20 +57,26 @@ def chosen_count(budget: float, tokens: int) -> int:
 class BlockCache:
     """What a block remembers: (n, tokens, d) or (n, tokens) each.
 
-    inputs: the block's input when the token was last computed. attention, mlp: the branches' outputs before
-    their gates. lse: mean over heads. skipped: steps since the token was last computed.
+    inputs: the block's input when the token was last computed. branches: the outputs of attention, MLP and
+    what else the block adds, before their gates. lse: mean over heads. skipped: steps since the token was
+    last computed.
     """
 
     inputs: Tensor
-    attention: Tensor
-    mlp: Tensor
+    branches: list[Tensor]
     lse: Tensor
     skipped: Tensor
+
+    @classmethod
+    def fresh(cls, inputs: Tensor, branches: list[Tensor], lse: Tensor) -> BlockCache:
+        """After a step that computed all tokens. lse: (n, heads, tokens)."""
+        mean = lse.mean(dim=1)
+        return cls(inputs.clone(), [b.contiguous() for b in branches], mean, torch.zeros_like(mean))
 
     @property
     def bytes(self) -> int:
         """Memory of the cache."""
-        held = (self.inputs, self.attention, self.mlp, self.lse, self.skipped)
+        held = (self.inputs, *self.branches, self.lse, self.skipped)
         return sum(t.numel() * t.element_size() for t in held)
 
     def choose(self, x: Tensor, k: int, weights: Weights) -> Tensor:
@@ -80,3 +87,8 @@ class BlockCache:
         self.skipped += 1
         self.skipped.scatter_(1, rows, 0)
         return rows
+
+    def computed(self, x: Tensor, rows: Tensor, lse: Tensor) -> None:
+        """The chosen rows of the input x are those last computed; lse: (n, heads, k)."""
+        put(self.inputs, rows, take(x, rows))
+        put(self.lse, rows, lse.mean(dim=1))

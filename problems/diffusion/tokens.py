@@ -21,9 +21,7 @@ def whole_block(block: Block, x: Tensor, shared: Tensor) -> tuple[Tensor, BlockC
     attention = block.out(attended.transpose(1, 2).reshape(n, tokens, d))
     middle = torch.addcmul(x, gate_a, attention)
     mlp = block.mlp(modulated(middle, shift_m, scale_m))
-    skipped = torch.zeros(n, tokens, dtype=x.dtype, device=x.device)
-    cache = BlockCache(x.clone(), attention, mlp, lse.mean(dim=1), skipped)
-    return torch.addcmul(middle, gate_m, mlp), cache
+    return torch.addcmul(middle, gate_m, mlp), BlockCache.fresh(x, [attention, mlp], lse)
 
 
 def sparse_block(
@@ -39,12 +37,12 @@ def sparse_block(
     k, v = (block.split(part) for part in F.linear(normed, weight[d:], bias[d:]).chunk(2, dim=-1))
     q = block.split(F.linear(take(normed, rows), weight[:d], bias[:d]))
     attended, lse = attend(q, k, v)
-    put(cache.inputs, rows, take(x, rows))
-    put(cache.lse, rows, lse.mean(dim=1))
-    put(cache.attention, rows, block.out(attended.transpose(1, 2).reshape(n, chosen, d)))
-    middle = torch.addcmul(x, gate_a, cache.attention)
-    put(cache.mlp, rows, block.mlp(modulated(take(middle, rows), shift_m, scale_m)))
-    return torch.addcmul(middle, gate_m, cache.mlp)
+    attention, mlp = cache.branches
+    cache.computed(x, rows, lse)
+    put(attention, rows, block.out(attended.transpose(1, 2).reshape(n, chosen, d)))
+    middle = torch.addcmul(x, gate_a, attention)
+    put(mlp, rows, block.mlp(modulated(take(middle, rows), shift_m, scale_m)))
+    return torch.addcmul(middle, gate_m, mlp)
 
 
 class TokenRun:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ...errors import DataError, SpaceError
 from . import scenes
+from .clips import ClipSet
 from .dit import DiTConfig, VideoDiT
 from .flow import flow_loss
 
@@ -62,26 +63,6 @@ class Recipe:
         return self.rate * rising * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
-@dataclass(frozen=True)
-class ClipSet:
-    """Real clips to train on. clips: (n, frames, 3, side, side) in [-1, 1]; labels: (n,) class of each."""
-
-    clips: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-
-    def digest(self) -> str:
-        """Name of the content."""
-        return hashlib.sha256(self.clips.tobytes() + self.labels.tobytes()).hexdigest()[:16]
-
-    def batch(self, rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.float32], list[int]]:
-        """Some clips, mirrored half the time, and their classes."""
-        chosen = rng.integers(len(self.clips), size=size)
-        drawn = self.clips[chosen].copy()
-        mirrored = rng.random(size) < 0.5
-        drawn[mirrored] = drawn[mirrored][..., ::-1]
-        return drawn, self.labels[chosen].tolist()
-
-
 def digest(config: DiTConfig, recipe: Recipe, clips: ClipSet | None = None) -> str:
     """Name of the weights that this training makes."""
     content = {
@@ -91,6 +72,14 @@ def digest(config: DiTConfig, recipe: Recipe, clips: ClipSet | None = None) -> s
         "version": RECIPE,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def weights_digest(model: VideoDiT) -> str:
+    """Name of a model's shape and weights, for what is computed with it."""
+    content = hashlib.sha256(json.dumps(model.config.description(), sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        content.update(name.encode() + np.ascontiguousarray(value.cpu().numpy()).tobytes())
+    return content.hexdigest()[:16]
 
 
 def cache_folder() -> Path:

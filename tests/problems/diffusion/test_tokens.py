@@ -45,7 +45,7 @@ def naive_block(block, x, shared, cache, rows):
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (m[0] for m in block.modulation(shared))
     d = x.shape[-1]
     q, k, v = block.qkv(modulated(x, shift_a, scale_a)).split(d, dim=-1)
-    attention, mlp = cache.attention[0].clone(), cache.mlp[0].clone()
+    attention, mlp = (branch[0].clone() for branch in cache.branches)
     dim = d // block.heads
     for i in rows:
         heads = []
@@ -69,10 +69,10 @@ def test_a_sparse_block_is_its_definition_and_touches_no_other_cache_row(model: 
     rows = select(score(cache.lse, change, cache.skipped, weights), 9)[0].tolist()
     expected = naive_block(block, x[0], shared, cache, rows)
     others = [i for i in range(TINY.tokens) if i not in rows]
-    before = cache.attention.clone()
+    before = cache.branches[0].clone()
     got = sparse_block(block, x, shared, cache, 9, weights)
     torch.testing.assert_close(got[0], expected, atol=1e-5, rtol=1e-5)
-    assert torch.equal(cache.attention[0, others], before[0, others])
+    assert torch.equal(cache.branches[0][0, others], before[0, others])
     assert cache.skipped[0, rows].max() == 0
     assert cache.skipped[0, others].min() == 1
 
