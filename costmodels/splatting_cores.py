@@ -1,0 +1,300 @@
+"""Cores for splatting with level of detail: GSCore, LTcore and SPcore, after published modules.
+
+GSCore (ASPLOS 2024): projectors, chunkers with sorters, cores of volume-rendering lanes that check and
+blend in lockstep. LTcore and SPcore after SLTarch (arXiv 2507.21499, only its abstract was readable):
+units that stream subtrees; checks for groups of pixels, decoupled from blending lanes by a queue.
+
+Area and energy are modules x counts at GSCore's 28 nm, scaled to the node; three numbers are calibrated
+once on GSCore as published (3.95 mm2, 0.87 W, 190 frames a second) and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..hardware.accelerators import accelerator
+from ..hardware.energy import DRAM
+from ..hardware.record import Device
+from ..hardware.technology import core_area_factor, core_energy_factor
+from .cost import Number
+from .scheduling import makespan, stream
+
+Array = npt.NDArray[Any]
+PICO, KIB = 1e-12, 1024.0
+# Calibrated on GSCore: (3.55 - 2.13 mm2) / 248 KB of memory; wiring 3.95 / 3.55; and the power that its
+# modules leave, 870 - 825 mW over 248 KB.
+SRAM_AREA, OVERHEAD, SRAM_POWER = 0.0057e-6 / KIB, 3.95 / 3.55, 0.18e-3 / KIB
+# Cycles between Gaussians of a projector: 427 multiply-adds of 0.77 pJ (fp16, 28 nm) in 140 pJ a cycle.
+INTERVAL = 2.3
+SORT_WIDTH, SORT_CHUNK, PIVOT_BITS = 16, 256, 3  # keys a cycle; keys sorted in one go; buckets of a chunker
+LEAKAGE = 0.10  # of the power at full activity; a guess
+FILL = 128 + 192 + 64  # cycles until the first pixel: latency of a projector, of a lane, of a sorter
+SUBTILE = 64  # pixels that a core's lanes check before the next entry
+QUEUE_FILL = 32  # cycles of a tile in which the checks run ahead of the lanes
+LATENCY = 100e-9  # s of one DRAM read; a guess
+BANDWIDTH_SHARE = 0.8  # of a channel's peak
+CHANNEL = 12.8e9  # B/s of 32 bits of LPDDR4-3200
+FEATURE, KEY = 44, 8
+SRAM_READ, SRAM_EXPONENT = 0.063 * PICO, 0.53  # J/B of 1 KB at 28 nm: CACTI 7 at 22 nm, scaled
+STALL = 1.0
+
+
+@dataclass(frozen=True)
+class Modules:
+    """One of each module at 28 nm: area (m2), and energy (J) of one event at 1 GHz."""
+
+    area: dict[str, float]
+    energy: dict[str, float]
+
+
+@cache
+def modules() -> Modules:
+    """test: a node of the hierarchy; project: a Gaussian; sort: a key through one pass of a sorter; chunk: a
+    key through one pass of a chunker; check: an alpha; blend: a pixel."""
+    core, ours = accelerator("gscore"), accelerator("sltarch")
+    clock = _value(core, "clock")
+    share = _value(ours, "check.share")
+    operation = _value(ours, "test.operations") / _value(ours, "projector.operations") * INTERVAL
+    area = {
+        "test": _value(core, "projector.area") * operation,
+        "project": _value(core, "projector.area"),
+        "sort": _value(core, "sorter.area"),
+        "chunk": _value(core, "chunker.area"),
+        "check": _value(core, "lane.area") * share,
+        "blend": _value(core, "lane.area") * (1 - share),
+    }
+    energy = {
+        "test": _value(core, "projector.power") / clock * operation,
+        "project": _value(core, "projector.power") / clock * INTERVAL,
+        "sort": _value(core, "sorter.power") / clock / SORT_WIDTH,
+        "chunk": _value(core, "chunker.power") / clock,
+        "check": _value(core, "lane.power") / clock * share,
+        "blend": _value(core, "lane.power") / clock * (1 - share),
+    }
+    return Modules(area, energy)
+
+
+def _value(device: Device, field: str) -> float:
+    return float(device.value(field))
+
+
+# --- area and power ---------------------------------------------------------------------------------
+
+
+def published(record: Device) -> tuple[float, float]:
+    """Area (m2) and power (W, all units active) that the model gives a published design of this family.
+
+    >>> area, power = published(accelerator("gscore"))
+    >>> round(area * 1e6, 2), round(power, 2)
+    (3.95, 0.87)
+    """
+    parts = {
+        "project": "projectors",
+        "chunk": "chunkers",
+        "sort": "sorters",
+        "check": "lanes",
+        "blend": "lanes",
+    }
+    one, core = modules(), accelerator("gscore")
+    node, sram = _value(record, "node"), _value(record, "sram")
+    area = sum(one.area[part] * _value(record, count) for part, count in parts.items()) + SRAM_AREA * sram
+    each = {"projectors": "projector", "chunkers": "chunker", "sorters": "sorter", "lanes": "lane"}
+    power = sum(_value(record, n) * _value(core, f"{m}.power") for n, m in each.items()) + SRAM_POWER * sram
+    scale = _value(record, "clock") / _value(core, "clock")
+    return (
+        float(area * OVERHEAD * core_area_factor(node)),
+        float(power * scale * core_energy_factor(node)),
+    )
+
+
+def sram_energy(capacity: Number) -> Number:
+    """J a byte read or written in a memory of `capacity` bytes at 28 nm (CACTI 7, fitted)."""
+    return SRAM_READ * np.maximum(np.asarray(capacity, np.float64) / KIB, 0.25) ** SRAM_EXPONENT
+
+
+def voltage_factor(clock: Number) -> Number:
+    """Energy of an event relative to 1 GHz: the square of a supply that falls to 0.8 at half the clock."""
+    return np.square(0.6 + 0.4 * np.asarray(clock) / 1e9)
+
+
+def event_factor(node: Number, clock: Number) -> Number:
+    """Energy of an event at a node and clock relative to 28 nm and 1 GHz."""
+    return core_energy_factor(node) * voltage_factor(clock)
+
+
+def leakage(area_28: Number, node: Number) -> Number:
+    """W that `area_28` (m2 as drawn at 28 nm) leaks at a node: as GSCore's share of its power."""
+    density = LEAKAGE * 0.87 / (accelerator("gscore").value("area"))
+    return area_28 * density * core_energy_factor(node)
+
+
+def dram_energy(kind: str) -> float:
+    """J a byte of a kind of DRAM, the table that device records use."""
+    return 8 * PICO * DRAM[kind][1]
+
+
+# --- stages: what a component does with one frame's counts ------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """One search: of each subtree streamed its tests, bytes, cause and number; share: searches a frame."""
+
+    visited: Array
+    sizes: Array
+    cause: Array
+    blocks: Array
+    share: float = 1.0
+
+    @property
+    def tests(self) -> float:
+        """Nodes tested a frame."""
+        return float(self.visited.sum()) * self.share
+
+    def spilled(self, depth: int) -> float:
+        """Bytes a frame that a queue of `depth` entries writes to DRAM and reads again."""
+        entry = _value(accelerator("sltarch"), "entry")
+        count = len(self.cause)
+        pushed = np.bincount(self.cause[1:], minlength=count) if count > 1 else np.zeros(count, np.int64)
+        waiting = np.cumsum(pushed) - np.arange(count)  # after each subtree
+        beyond = np.clip(waiting - depth, 0, pushed)
+        return float(beyond.sum()) * 2 * entry * self.share
+
+
+@dataclass(frozen=True, eq=False)
+class SearchDesign:
+    """LTcore: units, buffer (B a unit), queue (entries), cache (B of the subtrees nearest to the root)."""
+
+    units: int
+    buffer: float
+    queue: int
+    cache: float
+
+
+def search_area(design: SearchDesign) -> float:
+    """m2 at 28 nm."""
+    entry = _value(accelerator("sltarch"), "entry")
+    memory = design.units * design.buffer + design.queue * entry + design.cache
+    return (modules().area["test"] * design.units + SRAM_AREA * memory) * OVERHEAD
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """Of one frame: cycles, units' utilisation, DRAM bytes, energy (J at 28 nm and 1 GHz)."""
+
+    cycles: float
+    busy: float
+    bytes: float
+    energy: float
+
+
+def search(work: Search, design: SearchDesign, rate: float, latency: float) -> SearchCost:
+    """The search of one frame on an LTcore; rate: DRAM bytes a cycle; latency: cycles of a read."""
+    largest = float(work.sizes.max(initial=1.0))
+    order = np.argsort(work.blocks, kind="stable")  # blocks are numbered from the root outwards
+    cached = np.zeros(len(work.sizes), np.bool_)
+    cached[order] = np.cumsum(work.sizes[order]) <= design.cache
+    buffers = 2 if design.buffer >= 2 * largest else 1
+    pieces = np.ceil(work.sizes / min(max(design.buffer / buffers, 1.0), largest))
+    cycles, busy = stream(
+        work.visited.astype(np.float64), work.sizes.astype(np.float64), work.cause, cached,
+        design.units, buffers, pieces, rate, latency,
+    )  # fmt: skip
+    read = float(work.sizes[~cached].sum()) * work.share
+    spilled = work.spilled(design.queue)
+    entry = _value(accelerator("sltarch"), "entry")
+    record = _value(accelerator("sltarch"), "record")
+    hit = float(work.sizes[cached].sum()) * work.share
+    energy = work.tests * (modules().energy["test"] + record * float(sram_energy(design.buffer)))
+    energy += (read + hit) * float(sram_energy(design.buffer)) + hit * float(sram_energy(design.cache))
+    energy += 2 * entry * len(work.sizes) * work.share * float(sram_energy(design.queue * entry))
+    return SearchCost(cycles * work.share, busy / max(cycles * design.units, 1.0), read + spilled, energy)
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """One frame's tiles of 8 x 8 pixels: entries visited, checks of groups, groups that pass, pixels blended.
+
+    side: edge of a group.
+    """
+
+    visits: Array
+    checks: Array
+    passed: Array
+    blends: Array
+    side: int = 1
+
+
+def raster_cycles(work: Raster, cores: int, checks: int, lanes: int) -> float:
+    """SPcore: each tile takes the longer of its checks and its blends; tiles go to the first free core."""
+    tested = work.checks / checks
+    blended = work.passed * (work.side**2 / lanes)
+    return float(makespan(np.maximum(tested, blended) + QUEUE_FILL, cores))
+
+
+def lockstep_cycles(work: Raster, cores: int, lanes: int) -> float:
+    """GSCore: every entry takes all pixels of the tile through the lanes, blended or not."""
+    return float(makespan(work.visits * (SUBTILE / lanes) + QUEUE_FILL, cores))
+
+
+def raster_area(cores: int, checks: int, lanes: int, feature: float) -> float:
+    """m2 at 28 nm: check units and lanes of each core, its feature and pixel memory (B)."""
+    one = modules().area
+    return cores * (checks * one["check"] + lanes * one["blend"] + SRAM_AREA * feature) * OVERHEAD
+
+
+def raster_energy(work: Raster, feature: float, lockstep: bool = False) -> float:
+    """J of one frame at 28 nm and 1 GHz; feature: bytes of a core's memory."""
+    one = modules().energy
+    checks = work.visits.sum() * SUBTILE if lockstep else work.checks.sum()
+    lanes = work.blends.sum() if lockstep else work.passed.sum() * work.side**2
+    fetch = work.visits.sum() * FEATURE * float(sram_energy(feature))
+    return float(checks * one["check"] + lanes * one["blend"] + fetch)
+
+
+def sort_passes(lists: Array) -> tuple[float, float]:
+    """Keys x passes of the chunkers, and of the sorters, over all tile lists (keys a list)."""
+    keys = np.asarray(lists, np.float64)
+    levels = np.ceil(np.log2(np.maximum(keys / SORT_CHUNK, 1.0)) / PIVOT_BITS)
+    merges = np.ceil(np.log2(np.maximum(np.minimum(keys, SORT_CHUNK) / SORT_WIDTH, 1.0))) + 1
+    return float((keys * levels).sum()), float((keys * merges).sum())
+
+
+def sort_cycles(lists: Array, sorters: int) -> float:
+    """Cycles of `sorters` sorters, each with two chunkers before it, one key a cycle each."""
+    chunked, merged = sort_passes(lists)
+    return max(chunked / (2 * sorters), merged / (SORT_WIDTH * sorters))
+
+
+def sort_energy(lists: Array, memory: float) -> float:
+    """J of one frame at 28 nm and 1 GHz; memory: bytes of the sorting memory."""
+    chunked, merged = sort_passes(lists)
+    one = modules().energy
+    moved = 2 * KEY * (chunked + merged / 2) * float(sram_energy(memory))
+    return chunked * one["chunk"] + merged * one["sort"] + moved
+
+
+def sort_area(sorters: int, memory: float) -> float:
+    """m2 at 28 nm, with two chunkers a sorter."""
+    one = modules().area
+    return (sorters * (one["sort"] + 2 * one["chunk"]) + SRAM_AREA * memory) * OVERHEAD
+
+
+def project_cycles(gaussians: float, projectors: int) -> float:
+    """Cycles of projectors that take a Gaussian each INTERVAL cycles."""
+    return gaussians * INTERVAL / projectors
+
+
+def project_energy(gaussians: float, memory: float) -> float:
+    """J of one frame at 28 nm and 1 GHz; memory: bytes of the projectors' queue."""
+    return gaussians * (modules().energy["project"] + FEATURE * float(sram_energy(memory)))
+
+
+def project_area(projectors: int, memory: float) -> float:
+    """m2 at 28 nm."""
+    return (projectors * modules().area["project"] + SRAM_AREA * memory) * OVERHEAD
