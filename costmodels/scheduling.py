@@ -39,11 +39,25 @@ def makespan(loads: Array, units: int) -> float:
 
 
 @compiled
+def intervals(loads: Array, units: int, begun: Array, ends: Array) -> None:
+    """When each of `loads` begins and ends under `makespan`."""
+    free = np.zeros(units)
+    for i in range(len(loads)):
+        first = 0
+        for unit in range(1, units):
+            if free[unit] < free[first]:
+                first = unit
+        begun[i] = free[first]
+        free[first] += loads[i]
+        ends[i] = free[first]
+
+
+@compiled
 def stream(
     work: Array, size: Array, cause: Array, cached: Array, units: int, buffers: int, pieces: Array,
-    rate: float, latency: float,
-) -> tuple[float, float]:  # fmt: skip
-    """Cycles to stream and search the subtrees of one frame, and the units' busy cycles.
+    rate: float, latency: float, begun: Array, ends: Array,
+) -> float:  # fmt: skip
+    """Cycles to stream and search the subtrees of one frame; fills when each search begins and ends.
 
     work (T,): cycles of each subtree; size (T,): bytes; cause (T,): the subtree whose end makes it known,
     -1 for the first; cached (T,): already on chip. units: each searches one subtree at a time in the
@@ -51,10 +65,9 @@ def stream(
     parts that a subtree larger than its buffer is read in. One memory channel of `rate` bytes a cycle,
     `latency` cycles a read.
     """
-    ends = np.zeros(len(work))
     slot = np.zeros(units)  # when a unit may ask for its next subtree
     free = np.zeros(units)  # when it has searched the last
-    channel, last, busy = 0.0, 0.0, 0.0
+    channel, last = 0.0, 0.0
     for i in range(len(work)):
         unit = 0
         for other in range(1, units):
@@ -65,13 +78,11 @@ def stream(
             asked = max(asked, ends[cause[i]])
         arrived = asked
         if not cached[i]:
-            begun = max(asked, channel)
-            channel = begun + size[i] / rate
+            channel = max(asked, channel) + size[i] / rate
             arrived = channel + latency * pieces[i]
-        begun = max(arrived, free[unit])
-        ends[i] = begun + work[i]
-        slot[unit] = begun if buffers > 1 else ends[i]
+        begun[i] = max(arrived, free[unit])
+        ends[i] = begun[i] + work[i]
+        slot[unit] = begun[i] if buffers > 1 else ends[i]
         free[unit] = ends[i]
         last = max(last, ends[i])
-        busy += work[i]
-    return last, busy
+    return last

@@ -22,7 +22,7 @@ SCHEDULERS, LANES = 4, 32  # a core issues one warp instruction a clock and sche
 # Share of issue slots and of bandwidth that kernels reach. Chosen once so that frames of a million pixels
 # on a Xavier fall within the 5 to 21 frames a second and near the 10 : 23 : 67 split of projection, sorting
 # and blending that Lumina (ISCA 2025) reports; every comparison divides by this model.
-ISSUE, STREAM = 0.30, 0.60
+ISSUE, STREAM = 0.25, 0.35
 SECTOR = 32  # bytes that a random access moves at least
 POSITION, SHAPE, COEFFICIENT, FEATURE, KEY, PIXEL = 12, 32, 12, 44, 12, 12
 # A node of HierGS as its code lays it out: 28 B of tree, 32 B of box; a parent's box is read beside it,

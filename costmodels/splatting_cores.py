@@ -11,7 +11,7 @@ once on GSCore as published (3.95 mm2, 0.87 W, 190 frames a second) and nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,14 @@ FILL = 128 + 192 + 64  # cycles until the first pixel: latency of a projector, o
 SUBTILE = 64  # pixels that a core's lanes check before the next entry
 QUEUE_FILL = 32  # cycles of a tile in which the checks run ahead of the lanes
 LATENCY = 100e-9  # s of one DRAM read; a guess
-BANDWIDTH_SHARE = 0.8  # of a channel's peak
 CHANNEL = 12.8e9  # B/s of 32 bits of LPDDR4-3200
-FEATURE, KEY = 44, 8
+# Share of the peak that a frame attains: GSCore moves 91.4 MB for its frame of Lego (NeRArch-Sim: Gaussians
+# 78.8, features 9.5, pixels 3.1) 190 times a second, taken to be over the 25.6 GB/s of two such channels.
+BANDWIDTH_SHARE = 190 * 91.4e6 / 25.6e9
+# Bytes: position; scale, rotation, opacity; a coefficient; a projected Gaussian as ten fp16; a key; a pixel.
+POSITION, SHAPE, COEFFICIENT, FEATURE, KEY, PIXEL = 12, 32, 12, 20, 8, 4
 SRAM_READ, SRAM_EXPONENT = 0.063 * PICO, 0.53  # J/B of 1 KB at 28 nm: CACTI 7 at 22 nm, scaled
-STALL = 1.0
+PROJECT_MEMORY, SORT_MEMORY, CORE_MEMORY = 8 * KIB, 96 * KIB, 36 * KIB  # GSCore's, the last for each core
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,11 @@ class Search:
     blocks: Array
     share: float = 1.0
 
+    @cached_property
+    def outward(self) -> Array:
+        """Places of the subtrees, the nearest to the root first."""
+        return np.argsort(self.blocks, kind="stable")
+
     @property
     def tests(self) -> float:
         """Nodes tested a frame."""
@@ -160,8 +168,9 @@ class Search:
         """Bytes a frame that a queue of `depth` entries writes to DRAM and reads again."""
         entry = _value(accelerator("sltarch"), "entry")
         count = len(self.cause)
-        pushed = np.bincount(self.cause[1:], minlength=count) if count > 1 else np.zeros(count, np.int64)
-        waiting = np.cumsum(pushed) - np.arange(count)  # after each subtree
+        pushed = np.bincount(self.cause[self.cause >= 0], minlength=count)
+        known = int((self.cause < 0).sum())  # roots, which are waiting from the start
+        waiting = known + np.cumsum(pushed) - np.arange(1, count + 1)  # after each subtree
         beyond = np.clip(waiting - depth, 0, pushed)
         return float(beyond.sum()) * 2 * entry * self.share
 
@@ -195,25 +204,37 @@ class SearchCost:
 
 def search(work: Search, design: SearchDesign, rate: float, latency: float) -> SearchCost:
     """The search of one frame on an LTcore; rate: DRAM bytes a cycle; latency: cycles of a read."""
-    largest = float(work.sizes.max(initial=1.0))
-    order = np.argsort(work.blocks, kind="stable")  # blocks are numbered from the root outwards
-    cached = np.zeros(len(work.sizes), np.bool_)
-    cached[order] = np.cumsum(work.sizes[order]) <= design.cache
-    buffers = 2 if design.buffer >= 2 * largest else 1
-    pieces = np.ceil(work.sizes / min(max(design.buffer / buffers, 1.0), largest))
-    cycles, busy = stream(
-        work.visited.astype(np.float64), work.sizes.astype(np.float64), work.cause, cached,
-        design.units, buffers, pieces, rate, latency,
-    )  # fmt: skip
+    cached = _cached(work, design)
+    begun, ends = search_intervals(work, design, rate, latency)
+    cycles = float(ends.max(initial=0.0))
     read = float(work.sizes[~cached].sum()) * work.share
-    spilled = work.spilled(design.queue)
-    entry = _value(accelerator("sltarch"), "entry")
-    record = _value(accelerator("sltarch"), "record")
+    entry, record = (_value(accelerator("sltarch"), name) for name in ("entry", "record"))
     hit = float(work.sizes[cached].sum()) * work.share
     energy = work.tests * (modules().energy["test"] + record * float(sram_energy(design.buffer)))
     energy += (read + hit) * float(sram_energy(design.buffer)) + hit * float(sram_energy(design.cache))
     energy += 2 * entry * len(work.sizes) * work.share * float(sram_energy(design.queue * entry))
-    return SearchCost(cycles * work.share, busy / max(cycles * design.units, 1.0), read + spilled, energy)
+    busy = float((ends - begun).sum()) / max(cycles * design.units, 1.0)
+    return SearchCost(cycles * work.share, busy, read + work.spilled(design.queue), energy)
+
+
+def search_intervals(work: Search, design: SearchDesign, rate: float, latency: float) -> tuple[Array, Array]:
+    """When the search of each subtree begins and ends, in cycles of one search."""
+    largest = float(work.sizes.max(initial=1.0))
+    buffers = 2 if design.buffer >= 2 * largest else 1
+    pieces = np.ceil(work.sizes / min(max(design.buffer / buffers, 1.0), largest))
+    begun, ends = np.empty(len(work.sizes)), np.empty(len(work.sizes))
+    stream(
+        work.visited.astype(np.float64), work.sizes.astype(np.float64), work.cause, _cached(work, design),
+        design.units, buffers, pieces, rate, latency, begun, ends,
+    )  # fmt: skip
+    return begun, ends
+
+
+def _cached(work: Search, design: SearchDesign) -> Array:
+    """(T,) subtrees that stay on chip from frame to frame: the outermost that fit."""
+    cached = np.zeros(len(work.sizes), np.bool_)
+    cached[work.outward] = np.cumsum(work.sizes[work.outward]) <= design.cache
+    return cached
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,9 +253,13 @@ class Raster:
 
 def raster_cycles(work: Raster, cores: int, checks: int, lanes: int) -> float:
     """SPcore: each tile takes the longer of its checks and its blends; tiles go to the first free core."""
-    tested = work.checks / checks
-    blended = work.passed * (work.side**2 / lanes)
-    return float(makespan(np.maximum(tested, blended) + QUEUE_FILL, cores))
+    return float(makespan(raster_loads(work, checks, lanes), cores))
+
+
+def raster_loads(work: Raster, checks: int, lanes: int) -> Array:
+    """Cycles of each tile on one core."""
+    loads: Array = np.maximum(work.checks / checks, work.passed * (work.side**2 / lanes)) + QUEUE_FILL
+    return loads
 
 
 def lockstep_cycles(work: Raster, cores: int, lanes: int) -> float:
@@ -242,18 +267,18 @@ def lockstep_cycles(work: Raster, cores: int, lanes: int) -> float:
     return float(makespan(work.visits * (SUBTILE / lanes) + QUEUE_FILL, cores))
 
 
-def raster_area(cores: int, checks: int, lanes: int, feature: float) -> float:
-    """m2 at 28 nm: check units and lanes of each core, its feature and pixel memory (B)."""
+def raster_area(cores: int, checks: int, lanes: int) -> float:
+    """m2 at 28 nm: check units and lanes of each core, its memory of features and pixels."""
     one = modules().area
-    return cores * (checks * one["check"] + lanes * one["blend"] + SRAM_AREA * feature) * OVERHEAD
+    return cores * (checks * one["check"] + lanes * one["blend"] + SRAM_AREA * CORE_MEMORY) * OVERHEAD
 
 
-def raster_energy(work: Raster, feature: float, lockstep: bool = False) -> float:
-    """J of one frame at 28 nm and 1 GHz; feature: bytes of a core's memory."""
+def raster_energy(work: Raster, lockstep: bool = False) -> float:
+    """J of one frame at 28 nm and 1 GHz."""
     one = modules().energy
     checks = work.visits.sum() * SUBTILE if lockstep else work.checks.sum()
     lanes = work.blends.sum() if lockstep else work.passed.sum() * work.side**2
-    fetch = work.visits.sum() * FEATURE * float(sram_energy(feature))
+    fetch = work.visits.sum() * FEATURE * float(sram_energy(CORE_MEMORY))
     return float(checks * one["check"] + lanes * one["blend"] + fetch)
 
 
@@ -271,18 +296,18 @@ def sort_cycles(lists: Array, sorters: int) -> float:
     return max(chunked / (2 * sorters), merged / (SORT_WIDTH * sorters))
 
 
-def sort_energy(lists: Array, memory: float) -> float:
-    """J of one frame at 28 nm and 1 GHz; memory: bytes of the sorting memory."""
+def sort_energy(lists: Array) -> float:
+    """J of one frame at 28 nm and 1 GHz."""
     chunked, merged = sort_passes(lists)
     one = modules().energy
-    moved = 2 * KEY * (chunked + merged / 2) * float(sram_energy(memory))
+    moved = 2 * KEY * (chunked + merged / 2) * float(sram_energy(SORT_MEMORY))
     return chunked * one["chunk"] + merged * one["sort"] + moved
 
 
-def sort_area(sorters: int, memory: float) -> float:
+def sort_area(sorters: int) -> float:
     """m2 at 28 nm, with two chunkers a sorter."""
     one = modules().area
-    return (sorters * (one["sort"] + 2 * one["chunk"]) + SRAM_AREA * memory) * OVERHEAD
+    return (sorters * (one["sort"] + 2 * one["chunk"]) + SRAM_AREA * SORT_MEMORY) * OVERHEAD
 
 
 def project_cycles(gaussians: float, projectors: int) -> float:
@@ -290,11 +315,27 @@ def project_cycles(gaussians: float, projectors: int) -> float:
     return gaussians * INTERVAL / projectors
 
 
-def project_energy(gaussians: float, memory: float) -> float:
-    """J of one frame at 28 nm and 1 GHz; memory: bytes of the projectors' queue."""
-    return gaussians * (modules().energy["project"] + FEATURE * float(sram_energy(memory)))
+def project_energy(gaussians: float) -> float:
+    """J of one frame at 28 nm and 1 GHz."""
+    return gaussians * (modules().energy["project"] + FEATURE * float(sram_energy(PROJECT_MEMORY)))
 
 
-def project_area(projectors: int, memory: float) -> float:
+def project_area(projectors: int) -> float:
     """m2 at 28 nm."""
-    return (projectors * modules().area["project"] + SRAM_AREA * memory) * OVERHEAD
+    return (projectors * modules().area["project"] + SRAM_AREA * PROJECT_MEMORY) * OVERHEAD
+
+
+def frame_bytes(
+    *, gaussians: float, coefficients: int, projected: float, pairs: float, pixels: float
+) -> float:
+    """DRAM bytes of a frame but for the search: Gaussians in, features and keys out and in, pixels out.
+
+    gaussians: selected; projected: on the screen; pairs: entries of the tile lists.
+    """
+    read = gaussians * (POSITION + SHAPE + COEFFICIENT * coefficients)
+    return read + (projected + pairs) * FEATURE + 2 * pairs * KEY + pixels * PIXEL
+
+
+def bandwidth(channels: Number) -> Number:
+    """B/s that a frame attains over a number of channels."""
+    return channels * CHANNEL * BANDWIDTH_SHARE

@@ -1,0 +1,143 @@
+"""What others do with the same frame: a mobile GPU, GSCore behind it, and SLTarch's two cores put in.
+
+Systems work as pipelines over frames, so a system is as fast as its slowest part. The GPU searches as HierGS'
+code does, all nodes; GSCore is the published one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ....costmodels import splatting
+from ....costmodels import splatting_cores as cores
+from ....hardware.accelerators import accelerator
+from ....hardware.record import Device
+from .workload import Algorithm, drawn, on_gpu, searched
+from .world import World
+
+CLOCK, CHANNELS = 1e9, 2  # as GSCore; 25.6 GB/s
+LTCORE = cores.SearchDesign(units=8, buffer=4096, queue=1024, cache=65_536)
+SYSTEMS = ("GPU", "GPU+LTcore", "GPU+GSCore", "LTcore+GSCore", "LTcore+SPcore")
+
+
+@dataclass(frozen=True)
+class System:
+    """Of one frame: seconds of each part (the longest counts, on the GPU alone their sum), J of each."""
+
+    name: str
+    seconds: dict[str, float]
+    joules: dict[str, float]
+    serial: bool = False
+
+    @property
+    def time(self) -> float:
+        """Seconds a frame."""
+        return sum(self.seconds.values()) if self.serial else max(self.seconds.values())
+
+    @property
+    def energy(self) -> float:
+        """J a frame."""
+        return sum(self.joules.values())
+
+    @property
+    def binds(self) -> str:
+        """The longest part."""
+        return max(self.seconds, key=self.seconds.__getitem__)
+
+
+def systems(
+    world: World, point: Algorithm, device: Device, *, node: float = 8.0, dram: str = "lpddr5",
+    walking: bool = False,
+) -> dict[str, System]:  # fmt: skip
+    """The ablations on one world. walking: the GPU walks subtrees instead of testing every node.
+
+    node, dram: of the cores, by default those of an Orin.
+    """
+    gpu = on_gpu(world, point.threshold)
+    found = (
+        splatting.search_walk(device, visited=gpu.visited, lane_steps=gpu.lane_steps)
+        if walking
+        else splatting.search_flat(device, nodes=gpu.nodes, selected=gpu.selected)
+    )
+    frame = splatting.frame(
+        device, gaussians=gpu.selected, projected=gpu.projected, coefficients=gpu.coefficients,
+        pairs=gpu.pairs, passes=gpu.passes, warp_steps=gpu.warp_steps, active_steps=gpu.active_steps,
+        pixels=gpu.pixels,
+    )  # fmt: skip
+    gpu_seconds = {"search": float(found.time), **{k: float(v.time) for k, v in frame.items()}}
+    gpu_joules = {
+        "search": float(found.energy or 0.0),
+        **{k: float(v.energy or 0.0) for k, v in frame.items()},
+    }
+
+    rest = {k: v for k, v in gpu_seconds.items() if k != "search"}
+    rest_joules = {k: v for k, v in gpu_joules.items() if k != "search"}
+    search, search_joules, search_bytes = _ltcore(world, point, node, dram)
+    gscore = {lockstep: _gscore(world, point, lockstep, node, dram) for lockstep in (True, False)}
+
+    def with_core(name: str, lockstep: bool, ltcore: bool) -> System:
+        seconds, joules, moved = gscore[lockstep]
+        moved += search_bytes if ltcore else 0.0
+        first = search if ltcore else gpu_seconds["search"]
+        spent = search_joules if ltcore else gpu_joules["search"]
+        memory = {"memory": moved / float(cores.bandwidth(CHANNELS))}
+        return System(name, {"search": first, **seconds, **memory}, {"search": spent, **joules})
+
+    return {
+        "GPU": System("GPU", gpu_seconds, gpu_joules, serial=True),
+        "GPU+LTcore": System(
+            "GPU+LTcore",
+            {"search": search, "GPU": sum(rest.values())},
+            {"search": search_joules, **rest_joules},
+        ),
+        "GPU+GSCore": with_core("GPU+GSCore", True, False),
+        "LTcore+GSCore": with_core("LTcore+GSCore", True, True),
+        "LTcore+SPcore": with_core("LTcore+SPcore", False, True),
+    }
+
+
+def _ltcore(world: World, point: Algorithm, node: float, dram: str) -> tuple[float, float, float]:
+    """Seconds, J (with its memory and leakage) and DRAM bytes of LTCORE's search."""
+    work = searched(world, point.subtree, point.merging, point.threshold, point.interval)
+    rate = float(cores.bandwidth(CHANNELS)) / CLOCK
+    found = cores.search(work, LTCORE, rate, cores.LATENCY * CLOCK)
+    seconds = found.cycles / CLOCK
+    joules = found.energy * float(cores.event_factor(node, CLOCK)) + found.bytes * cores.dram_energy(dram)
+    return seconds, joules + seconds * float(cores.leakage(cores.search_area(LTCORE), node)), found.bytes
+
+
+def _gscore(
+    world: World, point: Algorithm, lockstep: bool, node: float, dram: str
+) -> tuple[dict[str, float], dict[str, float], float]:
+    """Stages (s), energies (J) and DRAM bytes of GSCore's units, its lanes in lockstep or decoupled."""
+    record = accelerator("gscore")
+    projectors, sorters, count, lanes = (
+        int(record.value(n)) for n in ("projectors", "sorters", "cores", "lanes")
+    )
+    exact = Algorithm(point.subtree, point.merging, point.threshold, 1, "pixel", point.interval)
+    frame = drawn(world, exact if lockstep else point)
+    raster = frame.raster(1 if lockstep else point.group)
+    each = lanes // count
+    cycles = {
+        "project": cores.project_cycles(frame.selected, projectors),
+        "sort": cores.sort_cycles(frame.lists, sorters),
+        "raster": cores.lockstep_cycles(raster, count, each)
+        if lockstep
+        else cores.raster_cycles(raster, count, each, each),
+    }
+    moved = cores.frame_bytes(
+        gaussians=frame.selected, coefficients=frame.coefficients, projected=frame.projected,
+        pairs=float(frame.lists.sum()), pixels=frame.pixels,
+    )  # fmt: skip
+    event = float(cores.event_factor(node, CLOCK))
+    seconds = {name: value / CLOCK for name, value in cycles.items()}
+    busy = max(*seconds.values(), moved / float(cores.bandwidth(CHANNELS)))
+    area_28 = float(record.value("area"))
+    joules = {
+        "project": cores.project_energy(frame.selected) * event,
+        "sort": cores.sort_energy(frame.lists) * event,
+        "raster": cores.raster_energy(raster, lockstep) * event,
+        "memory": moved * cores.dram_energy(dram),
+        "leakage": float(cores.leakage(area_28, node)) * busy,
+    }
+    return seconds, joules, moved
