@@ -38,6 +38,7 @@ SUBTILE = 64  # pixels that a core's lanes check before the next entry
 QUEUE_FILL = 32  # cycles of a tile in which the checks run ahead of the lanes
 LATENCY = 100e-9  # s of one DRAM read; a guess
 CHANNEL = 12.8e9  # B/s of 32 bits of LPDDR4-3200
+CHANNEL_POWER = 25e-3  # W that a channel draws between transfers, device and interface; a guess
 # Share of the peak that a frame attains: GSCore moves 91.4 MB for its frame of Lego (NeRArch-Sim: Gaussians
 # 78.8, features 9.5, pixels 3.1) 190 times a second, taken to be over the 25.6 GB/s of two such channels.
 BANDWIDTH_SHARE = 190 * 91.4e6 / 25.6e9

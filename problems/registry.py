@@ -48,6 +48,8 @@ SHIPPED = (
           "the policy by which many models share CPU and GPU nodes, token by token"),
     Entry("llm-mesh-capacity", "tradespace.problems.serving.mesh.problem:LlmMeshCapacity", "serving",
           "how many CPU and GPU nodes hold a service level, at what price"),
+    Entry("sltarch", "tradespace.problems.rendering.sltarch.problem:SLTarch", "rendering",
+          "level-of-detail search and splatting cores for a trained scene at a frame rate"),
     Entry("matmul-tile", "tradespace.problems.tutorial.matmul_tile:MatmulTile", "tutorial",
           "block tile of one matrix product: latency against shared memory"),
     Entry("knapsack", "tradespace.problems.tutorial.knapsack:Knapsack", "tutorial",

@@ -47,11 +47,11 @@ class System:
 
 def systems(
     world: World, point: Algorithm, device: Device, *, node: float = 8.0, dram: str = "lpddr5",
-    walking: bool = False,
+    walking: bool = False, channels: int = CHANNELS,
 ) -> dict[str, System]:  # fmt: skip
     """The ablations on one world. walking: the GPU walks subtrees instead of testing every node.
 
-    node, dram: of the cores, by default those of an Orin.
+    node, dram: of the cores, by default those of an Orin; channels: of their memory, 12.8 GB/s each.
     """
     gpu = on_gpu(world, point.threshold)
     found = (
@@ -72,15 +72,15 @@ def systems(
 
     rest = {k: v for k, v in gpu_seconds.items() if k != "search"}
     rest_joules = {k: v for k, v in gpu_joules.items() if k != "search"}
-    search, search_joules, search_bytes = _ltcore(world, point, node, dram)
-    gscore = {lockstep: _gscore(world, point, lockstep, node, dram) for lockstep in (True, False)}
+    search, search_joules, search_bytes = _ltcore(world, point, node, dram, channels)
+    gscore = {lockstep: _gscore(world, point, lockstep, node, dram, channels) for lockstep in (True, False)}
 
     def with_core(name: str, lockstep: bool, ltcore: bool) -> System:
         seconds, joules, moved = gscore[lockstep]
         moved += search_bytes if ltcore else 0.0
         first = search if ltcore else gpu_seconds["search"]
         spent = search_joules if ltcore else gpu_joules["search"]
-        memory = {"memory": moved / float(cores.bandwidth(CHANNELS))}
+        memory = {"memory": moved / float(cores.bandwidth(channels))}
         return System(name, {"search": first, **seconds, **memory}, {"search": spent, **joules})
 
     return {
@@ -96,10 +96,12 @@ def systems(
     }
 
 
-def _ltcore(world: World, point: Algorithm, node: float, dram: str) -> tuple[float, float, float]:
+def _ltcore(
+    world: World, point: Algorithm, node: float, dram: str, channels: int
+) -> tuple[float, float, float]:
     """Seconds, J (with its memory and leakage) and DRAM bytes of LTCORE's search."""
     work = searched(world, point.subtree, point.merging, point.threshold, point.interval)
-    rate = float(cores.bandwidth(CHANNELS)) / CLOCK
+    rate = float(cores.bandwidth(channels)) / CLOCK
     found = cores.search(work, LTCORE, rate, cores.LATENCY * CLOCK)
     seconds = found.cycles / CLOCK
     joules = found.energy * float(cores.event_factor(node, CLOCK)) + found.bytes * cores.dram_energy(dram)
@@ -107,7 +109,7 @@ def _ltcore(world: World, point: Algorithm, node: float, dram: str) -> tuple[flo
 
 
 def _gscore(
-    world: World, point: Algorithm, lockstep: bool, node: float, dram: str
+    world: World, point: Algorithm, lockstep: bool, node: float, dram: str, channels: int
 ) -> tuple[dict[str, float], dict[str, float], float]:
     """Stages (s), energies (J) and DRAM bytes of GSCore's units, its lanes in lockstep or decoupled."""
     record = accelerator("gscore")
@@ -131,7 +133,7 @@ def _gscore(
     )  # fmt: skip
     event = float(cores.event_factor(node, CLOCK))
     seconds = {name: value / CLOCK for name, value in cycles.items()}
-    busy = max(*seconds.values(), moved / float(cores.bandwidth(CHANNELS)))
+    busy = max(*seconds.values(), moved / float(cores.bandwidth(channels)))
     area_28 = float(record.value("area"))
     joules = {
         "project": cores.project_energy(frame.selected) * event,

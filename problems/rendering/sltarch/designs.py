@@ -192,7 +192,7 @@ def stages(of: Tables, columns: Mapping[str, Array], rate: float, dram: float) -
         {
             "search": of.search_energy[search] * event,
             **{part: joules * event for part, joules in of.energy.items()},
-            "memory": moved * dram,
+            "memory": moved * dram + np.array(MENUS["channels"])[k] * (cores.CHANNEL_POWER / rate),
             "leakage": total * leak,
         },
         {part: area * shrink for part, area in drawn_28.items()},

@@ -119,7 +119,10 @@ def view(problem: SLTarch, pins: Mapping[str, Any]) -> MilpView:
         model.stages.add(model.longest >= total("seconds", name, deadline))
     rest = pyo.quicksum(float(found.bytes / rate[g] / deadline) * model.shared[g] for g in allowed)
     model.stages.add(model.longest >= rest + total("bytes", "search", rate * deadline))
-    energy = total("joules") + found.bytes * problem.dram_energy
+    standing = channels * (cores.CHANNEL_POWER / problem.rate)
+    energy = total("joules") + pyo.quicksum(
+        float(found.bytes * problem.dram_energy + standing[g]) * model.shared[g] for g in allowed
+    )
     filling = pyo.quicksum(float(fill[g]) * model.shared[g] for g in allowed)
 
     def read(point: Mapping[str, Any]) -> tuple[int, dict[str, int]]:

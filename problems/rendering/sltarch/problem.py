@@ -224,6 +224,6 @@ class SLTarch(Problem):
 
     def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
         """Time and energy by unit, roofline of the core, designs around the answer, one frame as it runs."""
-        from .report import figures
+        from .figures import figures
 
         return figures(self, point)
