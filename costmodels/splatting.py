@@ -53,7 +53,7 @@ def frame(
     >>> work = dict(gaussians=1e5, projected=6e4, pairs=4e5, passes=6, pixels=1e6)
     >>> full = frame(device("jetson-agx-xavier"), warp_steps=1e7, active_steps=2e6, **work)
     >>> half = frame(device("jetson-agx-xavier"), warp_steps=5e6, active_steps=2e6, **work)
-    >>> bool(half["blend"].time < full["blend"].time), half["sort"].time == full["sort"].time
+    >>> bool(half["blend"].time < full["blend"].time), bool(half["sort"].time == full["sort"].time)
     (True, True)
     """
     read = gaussians * POSITION + projected * (SHAPE + COEFFICIENT * coefficients + FEATURE)
