@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 PICO, KIB = 1e-12, 1024.0
 # Calibrated on GSCore: (3.55 - 2.13 mm2) / 248 KB of memory; wiring 3.95 / 3.55; and the power that its
 # modules leave, 870 - 825 mW over 248 KB.
-SRAM_AREA, OVERHEAD, SRAM_POWER = 0.0057e-6 / KIB, 3.95 / 3.55, 0.18e-3 / KIB
+SRAM_AREA, OVERHEAD, SRAM_POWER = 0.00573e-6 / KIB, 3.95 / 3.55, 0.18e-3 / KIB
 # Cycles between Gaussians of a projector: 427 multiply-adds of 0.77 pJ (fp16, 28 nm) in 140 pJ a cycle.
 INTERVAL = 2.3
 SORT_WIDTH, SORT_CHUNK, PIVOT_BITS = 16, 256, 3  # keys a cycle; keys sorted in one go; buckets of a chunker
