@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,12 +47,13 @@ def sample(
     schedule: Schedule | Iterable[float] | None = None,
     weights: Weights | None = None,
     batch: int = BATCH,
+    run: Callable[[VideoDiT, Weights], TokenRun] = TokenRun,
 ) -> Samples:
     """One clip for each class and seed, by Euler steps.
 
     schedule: a budget in [0, 1] for each step, the first 1; 0 takes the previous output of the model again;
     None or all ones is the plain path. weights: of the selection; the schedule's own, or the usual ones.
-    The same seed starts from the same noise whatever the batch.
+    run: what computes a batch's steps. The same seed starts from the same noise whatever the batch.
     """
     budgets = as_schedule(schedule, steps)
     if weights is None:
@@ -69,10 +70,10 @@ def sample(
         kinds = torch.tensor(classes[start : start + batch], device=device)
         clip = noise(config, seeds[start : start + batch], device)
         began = clock(device)
-        run = TokenRun(model, weights)
-        clip, peak = denoise(run, clip, kinds, budgets)
+        state = run(model, weights)
+        clip, peak = denoise(state, clip, kinds, budgets)
         seconds += clock(device) - began
-        flops += run.flops
+        flops += state.flops
         held = max(held, peak // len(kinds))
         made.append(clip.cpu().numpy())
     empty = np.zeros((0, *config.clip_shape), dtype=np.float32)

@@ -77,22 +77,26 @@ class TokenRun:
         config = self.model.config
         chosen = chosen_count(budget, config.tokens)
         x, shared, condition = self.model.tokens(clip, time, classes)
-        if chosen < config.tokens:
-            if not self.caches:
-                raise SpaceError(
-                    f"A step with a budget of {budget:g} needs a whole step before it, got none."
-                )
-            for block, cache in zip(self.model.blocks, self.caches, strict=True):
-                x = sparse_block(block, x, shared, cache, chosen, self.weights)
-        elif keep:
-            self.caches = []
-            for block in self.model.blocks:
-                x, cache = whole_block(block, x, shared)
-                self.caches.append(cache)
-        else:
-            for block in self.model.blocks:
-                x = block(x, shared)
+        if chosen < config.tokens and not self.caches:
+            raise SpaceError(f"A step with a budget of {budget:g} needs a whole step before it, got none.")
+        x = self.blocks(x, shared, chosen, keep)
         self.flops += clip.shape[0] * config.flops(chosen)
         output = self.model.velocity(x, clip, time, condition)
         self.output = output if reused else None
         return output
+
+    def blocks(self, x: Tensor, shared: Tensor, chosen: int, keep: bool) -> Tensor:
+        """All blocks with `chosen` tokens of each sample. keep: fill caches where all are chosen."""
+        if chosen < x.shape[1]:
+            for block, cache in zip(self.model.blocks, self.caches, strict=True):
+                x = sparse_block(block, x, shared, cache, chosen, self.weights)
+            return x
+        if not keep:
+            for block in self.model.blocks:
+                x = block(x, shared)
+            return x
+        self.caches = []
+        for block in self.model.blocks:
+            x, cache = whole_block(block, x, shared)
+            self.caches.append(cache)
+        return x
