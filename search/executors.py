@@ -1,4 +1,4 @@
-"""Where rows are evaluated: in this process, or in worker processes.
+"""Where rows are evaluated: in this process, in worker processes, or by any executor, on other machines too.
 
 Points are split into shards of 1,024 rows (of one row where the referee is declared slow) whatever the
 number of workers, because the last bit of a matrix product depends on the rows that stand beside each
@@ -7,6 +7,9 @@ other; so one worker and many agree.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -14,19 +17,22 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from ..errors import EvaluationError
+from ..errors import DataError, EvaluationError, TradespaceError
 from ..problems.batch import Batch, take
 from ..problems.problem import Problem
 from ..problems.registry import load_file, module_name
 from ..problems.scoring import Scores, evaluate, join_scores
+from .shipping import Parcel, parcel, score_parcel
 
 SHARD = {"fast": 1_024, "slow": 1}
 WORKER_DIED = "a worker process died (killed, or out of memory); resume the run with fewer --workers."
+CONNECT_SECONDS = 5
+EXECUTORS = "dask://HOST:PORT, or MODULE:FUNCTION that makes a concurrent.futures executor"
 
 
 class UserFile:
@@ -73,24 +79,37 @@ def _evaluate_chunk(index: int, rows: int) -> Scores:
 
 
 class Evaluator:
-    """Scores batches of one problem, here or in `workers` processes."""
+    """Scores batches of one problem: here, in `workers` processes, or by an executor.
 
-    def __init__(self, problem: Problem, workers: int = 1, executor: Executor | None = None) -> None:
+    executor: any executor of `concurrent.futures` kind, which stays open, or an address for
+    `open_executor`, which is opened and closed here.
+    """
+
+    def __init__(self, problem: Problem, workers: int = 1, executor: Executor | str | None = None) -> None:
         self.problem, self.workers = problem, workers
         self.shard = SHARD[problem.cost]
-        self._pool = executor
+        self._address = executor if isinstance(executor, str) else None
+        self._pool = None if isinstance(executor, str) else executor
         self._own = executor is None and workers > 1
+        self._opened = contextlib.ExitStack()
+        self._parcel: Parcel | None = None
 
     def __enter__(self) -> Evaluator:
+        if self._address is not None:
+            self._pool = self._opened.enter_context(open_executor(self._address))
         if self._own:
             context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
             arguments = (user_file(self.problem), self.problem)
             self._pool = ProcessPoolExecutor(self.workers, context, _start_worker, arguments)
+        elif self._pool is not None:
+            self.workers = max(self.workers, width(self._pool))
+            self._parcel = parcel(self.problem)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if self._own and self._pool is not None:
             self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        self._opened.close()
 
     def score(self, batch: Batch) -> Scores:
         """Scores of a batch, shard by shard."""
@@ -99,8 +118,7 @@ class Evaluator:
         shards = [take(batch, slice(i, i + self.shard)) for i in range(0, len(batch), self.shard)]
         if self._pool is None:
             return join_scores([evaluate(self.problem, shard) for shard in shards])
-        futures = [self._submit(_evaluate_columns, dict(shard._columns), len(shard)) for shard in shards]
-        return join_scores([_wait(future) for future in futures])
+        return join_scores(self._gather([self._submit(shard) for shard in shards]))
 
     def sweep(self, chunks: Any, indices: Iterable[int]) -> Iterator[tuple[int, Batch | None, Scores]]:
         """Chunk index, points (None from workers, which make their own) and scores, in order."""
@@ -113,36 +131,130 @@ class Evaluator:
         ahead = 4 * self.workers
         for index in indices:
             if self._own:
-                waiting.append((index, None, self._submit(_evaluate_chunk, index, chunks.rows)))
+                waiting.append((index, None, self._start(_evaluate_chunk, index, chunks.rows)))
             else:
                 batch = chunks.chunk(index)
-                waiting.append((index, batch, self._submit(None, dict(batch._columns), len(batch))))
+                waiting.append((index, batch, self._submit(batch)))
             if len(waiting) >= ahead:
-                yield _next(waiting)
+                yield self._next(waiting)
         while waiting:
-            yield _next(waiting)
+            yield self._next(waiting)
 
-    def _submit(self, function: Callable[..., Any] | None, *arguments: Any) -> Future[Any]:
+    def _next(
+        self, waiting: deque[tuple[int, Batch | None, Future[Any]]]
+    ) -> tuple[int, Batch | None, Scores]:
+        index, batch, future = waiting[0]
+        (scores,) = self._gather([future], [f for _, _, f in waiting])
+        waiting.popleft()
+        return index, batch, scores
+
+    def _submit(self, batch: Batch) -> Future[Any]:
+        columns, rows = dict(batch._columns), len(batch)
+        if self._own:
+            return self._start(_evaluate_columns, columns, rows)
+        return self._start(score_parcel, self._parcel, columns, rows)
+
+    def _start(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         assert self._pool is not None
         try:
-            if self._own and function is not None:
-                return self._pool.submit(function, *arguments)
-            return self._pool.submit(_evaluate_problem, user_file(self.problem), self.problem, *arguments)
+            return self._pool.submit(function, *arguments)
         except BrokenProcessPool:
             raise EvaluationError(WORKER_DIED) from None
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _gather(self, futures: list[Future[Any]], started: list[Future[Any]] | None = None) -> list[Scores]:
+        """Results in order; the others are called off where one fails."""
+        try:
+            return [future.result() for future in futures]
+        except BaseException as error:
+            for future in started or futures:
+                future.cancel()
+            if isinstance(error, BrokenProcessPool):
+                raise EvaluationError(WORKER_DIED) from None
+            if isinstance(error, TradespaceError) or not isinstance(error, Exception | CancelledError):
+                raise
+            if self._own:
+                raise
+            raise self._failed(error) from error
+
+    def _failed(self, error: BaseException) -> EvaluationError:
+        """The sentence for an executor that lost what it was given."""
+        name = type(error).__name__
+        if isinstance(error, ModuleNotFoundError):
+            reason = f"a worker lacks the package '{error.name}'; install it there"
+        elif name == "KilledWorker":
+            reason = "a shard took several workers down with it (out of memory?); resume with larger workers"
+        elif isinstance(error, CancelledError | BrokenExecutor | OSError):
+            reason = f"the executor went away ({name}); start it again and resume the run"
+        else:
+            reason = f"the executor failed with {name}: {error}; what was recorded can be resumed"
+        return EvaluationError(f"rows could not be evaluated: {reason}.")
 
 
-def _next(waiting: deque[tuple[int, Batch | None, Future[Any]]]) -> tuple[int, Batch | None, Scores]:
-    index, batch, future = waiting.popleft()
-    return index, batch, _wait(future)
+def width(executor: Any) -> int:
+    """How many shards an executor works on at once, as far as it says."""
+    client = getattr(executor, "_client", None)
+    if client is not None and hasattr(client, "nthreads"):
+        return max(1, sum(client.nthreads().values()))
+    return int(getattr(executor, "_max_workers", 1) or 1)
 
 
-def _evaluate_problem(_file: Any, problem: Problem, columns: dict[str, Any], rows: int) -> Scores:
-    return evaluate(problem, Batch(problem.space, columns, rows))
+@contextlib.contextmanager
+def open_executor(address: str) -> Iterator[Executor]:
+    """An executor by address, closed at the end: `dask://host:port`, or `module:function` that makes one.
 
-
-def _wait(future: Future[Any]) -> Any:
+    Raises DataError within seconds where nothing answers there.
+    """
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme == "dask":
+        with _dask(rest) as executor:
+            yield executor
+        return
+    module, colon, name = address.partition(":")
+    if separator or not (colon and module and name):
+        raise DataError(f"--executor '{address}' cannot be read; it takes {EXECUTORS}.")
     try:
-        return future.result()
-    except BrokenProcessPool:
-        raise EvaluationError(WORKER_DIED) from None
+        made = getattr(importlib.import_module(module), name)()
+    except Exception as error:
+        raise DataError(
+            f"--executor '{address}' made no executor: {type(error).__name__}: {error}."
+        ) from None
+    if not callable(getattr(made, "submit", None)):
+        raise DataError(f"--executor '{address}' gave a {type(made).__name__}, which has no 'submit'.")
+    with made:
+        yield made
+
+
+@contextlib.contextmanager
+def _dask(place: str) -> Iterator[Executor]:
+    """The workers of a Dask scheduler at `host:port`."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise DataError(
+            "--executor dask://... needs the package 'distributed'; pip install 'tradespace[dask]'."
+        ) from None
+    for name in ("distributed", "tornado"):  # a lost connection is told in one sentence, by us
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if not place.rpartition(":")[2].isdigit():
+        raise DataError(f"--executor 'dask://{place}' names no port; write dask://HOST:PORT.")
+    try:
+        client = Client(f"tcp://{place}", timeout=CONNECT_SECONDS, set_as_default=False)
+    except Exception as error:
+        raise DataError(
+            f"no Dask scheduler answers at '{place}' within {CONNECT_SECONDS} s ({type(error).__name__}); "
+            "start one with 'dask scheduler', and workers with 'dask worker'."
+        ) from None
+    try:
+        if not client.nthreads():
+            raise DataError(
+                f"the Dask scheduler at '{place}' has no workers; start some with "
+                f"'dask worker tcp://{place}'."
+            )
+        executor = client.get_executor(pure=False)
+        executor._max_workers = width(executor)
+        yield executor
+    finally:
+        with contextlib.suppress(Exception):
+            client.close(timeout=2)

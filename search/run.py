@@ -42,7 +42,7 @@ def solve(
     *,
     seed: int = 0,
     workers: int = 1,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     runs: str | Path | None = None,
     storage: Any = None,
     start: Start = None,
@@ -54,9 +54,10 @@ def solve(
     """Search a problem and return the answer with its certificate.
 
     solver: a name (`optimize list --solvers`) or "auto". goal: what is wanted, where it differs from
-    the metrics' defaults. budget: evaluations, seconds, gap. runs: a folder under which the run is
-    recorded, so that it can be resumed. storage: where its Optuna study goes, an address such as
-    "sqlite:///x.db" or the path of a journal; None is the journal in `runs`, "none" no study. start: a
+    the metrics' defaults. budget: evaluations, seconds, gap. executor: where rows are evaluated, any of
+    the kind of `concurrent.futures`, or an address such as "dask://host:8786". runs: a folder under which
+    the run is recorded, so that it can be resumed. storage: where its Optuna study goes, an address such
+    as "sqlite:///x.db" or the path of a journal; None is the journal in `runs`, "none" no study. start: a
     point to begin from and to compare with, or the folder of a run. pick: which member of the front is
     `best` (a metric or a row). why: the reason to record for the solver.
     Raises a TradespaceError that names the cause and the remedy.
@@ -71,7 +72,7 @@ def solve(
     chosen, reason = select(solver, problem, resolved, budget)
     why = why or reason
     check_pick(pick, resolved)
-    folder = None
+    folder, evaluating = None, Evaluator(problem, workers, executor)
     first = start_batch(problem, start)
     if runs is not None:
         folder = RunFolder.create(Path(runs), problem_name(problem), now())
@@ -79,7 +80,7 @@ def solve(
             "run.json",
             run_record(problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all),
         )
-    with folder.hold() if folder else nullcontext(), Evaluator(problem, workers, executor) as evaluator:
+    with folder.hold() if folder else nullcontext(), evaluating as evaluator:
         session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
         return log_study(session, conduct(session, chosen, why, pick), storage)
 
@@ -90,6 +91,7 @@ def resume(
     problem: Problem | None = None,
     budget: Budget | None = None,
     workers: int | None = None,
+    executor: Executor | str | None = None,
     storage: Any = None,
     observer: Observer | None = None,
 ) -> Result:
@@ -108,7 +110,7 @@ def resume(
     chosen, _ = select(record["solver"], problem, resolved, budget)
     first = problem.space.batch(record["start"]) if record["start"] else None
     workers = workers or int(record["workers"])
-    with folder.hold(), Evaluator(problem, workers) as evaluator:
+    with folder.hold(), Evaluator(problem, workers, executor) as evaluator:
         session = Session(
             problem, resolved, budget, record["seed"], evaluator, folder, first, observer, record["keep_all"]
         )
@@ -200,6 +202,8 @@ def stop_reason(certificate: Certificate, session: Session) -> str:
     left = session.seconds_left
     if left is not None and left <= 0:
         return f"{session.budget.seconds:g} s spent"
+    if session.evaluations_left is not None and session.evaluations_left <= 0:
+        return f"{session.budget.evaluations:,} evaluations spent"
     return certificate.statement if session.cursor_end else "the solver finished"
 
 

@@ -2,8 +2,9 @@
 
 `auto` chooses by declarations only, never by a clock, so the same problem, goal and budget always get
 the same solver: (1) a finite space within the budget and 10^7 points (10^4 where the referee is
-declared slow) is enumerated; (2) a jobs, packing or MILP view that takes this goal; (3) evolution
-from 1,000 evaluations on; (4) a model-based sampler below that.
+declared slow) is enumerated; (2) a jobs, packing or MILP view that takes this goal; (3) from 1,000
+evaluations on evolution, for one objective over numbers alone the memetic search; (4) a model-based
+sampler below that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SOLVERS = {
     "sobol": "sampling:Sobol",
     "nsga2": "evolutionary:NSGA2",
     "ga": "evolutionary:GA",
+    "memetic": "memetic:Memetic",
     "tpe": "bayesian:TPE",
     "gp": "bayesian:GP",
     "cmaes": "bayesian:CMAES",
@@ -76,7 +78,8 @@ def choose(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver
             what = "the problem has two levels" if name == "nested" else f"a {name} view covers this goal"
             return solver, f"{what}; {reasons(refusals)}"
         refusals.append((name, refused))
-    for name in sampling_order(problem, goal, budget):
+    order = sampling_order(problem, goal, budget)
+    for name in ("memetic", *order) if order[0] == "ga" else order:
         solver = make(name)
         refused = solver.accepts(problem, goal, budget)
         if refused is None:

@@ -14,7 +14,7 @@ from ...problems.goal import Goal, ResolvedGoal
 from ...problems.parameters import declared
 from ...problems.problem import Problem
 from ...problems.scoring import evaluate
-from ...solvers.base import Budget, OneShot
+from ...solvers.base import Budget
 from ...solvers.portfolio import select
 from ..folder import find_run
 from ..result import Result
@@ -83,7 +83,7 @@ def run_problem(
     resolved = goal.resolve(problem)
     budget = cli_budget(evals, seconds, gap)
     chosen, why = select(solver, problem, resolved, budget)
-    if evals is None and seconds is None and not isinstance(chosen, OneShot):
+    if evals is None and seconds is None and chosen.needs_budget:
         budget = replace(budget, evaluations=DEFAULT_EVALUATIONS)
     if dry:
         _dry(problem, resolved, chosen.name, why, budget, workers, json)

@@ -199,3 +199,21 @@ def front_of(result: ts.Result) -> set[tuple[float, ...]]:
 
 SINGLE = (Valley(), OnePoint(), Tree(), Holes(), Bag())
 """Small finite problems of one objective with a feasible point."""
+
+
+class Bowl(ts.Problem):
+    """Two whole and two real numbers around (3, 7, 0.25, 100), of which one limit cuts a side off."""
+
+    whole = ts.Int(0, 9, shape=2)
+    share = ts.Float(0, 1)
+    rate = ts.Float(1, 1e4, log=True)
+
+    depth = ts.Metric("1", "min")
+    slope = ts.Metric("1", at_most=0.0)
+
+    def evaluate(self, x: Any) -> dict[str, Any]:
+        away = ((x.whole - np.array([3, 7])) ** 2).sum(axis=1)
+        return {
+            "depth": 0.1 * away + (x.share - 0.25) ** 2 + (np.log10(x.rate) - 2) ** 2,
+            "slope": x.share + np.log10(x.rate) - 2.0,
+        }
