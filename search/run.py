@@ -72,17 +72,18 @@ def solve(
     chosen, reason = select(solver, problem, resolved, budget)
     why = why or reason
     check_pick(pick, resolved)
-    folder, evaluating = None, Evaluator(problem, workers, executor)
     first = start_batch(problem, start)
-    if runs is not None:
-        folder = RunFolder.create(Path(runs), problem_name(problem), now())
-        folder.write_json(
-            "run.json",
-            run_record(problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all),
-        )
-    with folder.hold() if folder else nullcontext(), evaluating as evaluator:
-        session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
-        return log_study(session, conduct(session, chosen, why, pick), storage)
+    with Evaluator(problem, workers, executor) as evaluator:
+        folder = None
+        if runs is not None:
+            folder = RunFolder.create(Path(runs), problem_name(problem), now())
+            asked = run_record(
+                problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all
+            )
+            folder.write_json("run.json", asked)
+        with folder.hold() if folder else nullcontext():
+            session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
+            return log_study(session, conduct(session, chosen, why, pick), storage)
 
 
 def resume(

@@ -75,6 +75,14 @@ Gap = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes that evaluate rows.")]
+ExecutorAt = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="ADDRESS",
+        help="Evaluate rows elsewhere: dask://HOST:PORT, or MODULE:FUNCTION that makes an executor.",
+    ),
+]
 Fix = Annotated[
     list[str] | None, typer.Option("--fix", metavar="NAME=VALUE", help="Pin a variable; may be repeated.")
 ]
@@ -173,6 +181,7 @@ def run(
     ] = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the search.")] = 0,
     workers: Workers = 1,
+    executor: ExecutorAt = None,
     minimize: Minimize = None,
     maximize: Maximize = None,
     limit: LimitText = None,
@@ -223,6 +232,7 @@ def run(
             solver=solver,
             seed=seed,
             workers=workers,
+            executor=executor,
             fix=fix or [],
             start=start,
             pick=pick,
@@ -244,6 +254,7 @@ def resume(
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="N", min=1, help="Processes that evaluate rows.")
     ] = None,
+    executor: ExecutorAt = None,
     runs: RunsFolder = RUNS,
     storage: Storage = None,
     json: Json = False,
@@ -251,7 +262,7 @@ def resume(
     """Continue a run from its recorded rows; with a larger budget also a finished one."""
     from .running import resume_run
 
-    raise typer.Exit(resume_run(run, runs, evals, seconds, gap, workers, storage, json))
+    raise typer.Exit(resume_run(run, runs, evals, seconds, gap, workers, executor, storage, json))
 
 
 @app.command()

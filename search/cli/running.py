@@ -66,6 +66,7 @@ def run_problem(
     solver: str,
     seed: int,
     workers: int,
+    executor: str | None,
     fix: list[str],
     start: str | None,
     pick: str | None,
@@ -99,6 +100,7 @@ def run_problem(
             budget,
             seed=seed,
             workers=workers,
+            executor=executor,
             runs=runs,
             start=_start(start, runs),
             pick=pick,
@@ -189,6 +191,7 @@ def resume_run(
     seconds: float | None,
     gap: float | None,
     workers: int | None,
+    executor: str | None,
     storage: str | None,
     json: bool,
 ) -> int:
@@ -209,7 +212,13 @@ def resume_run(
         _headline(problem, goal, record["solver"], f"resumes {folder.id}", "")
     with Watcher(console(stderr=True), goal, enabled=not json) as watcher:
         result = resume(
-            folder, problem=problem, budget=budget, workers=workers, storage=storage, observer=watcher
+            folder,
+            problem=problem,
+            budget=budget,
+            workers=workers,
+            executor=executor,
+            storage=storage,
+            observer=watcher,
         )
     return _finish(result, problem, goal, json)
 

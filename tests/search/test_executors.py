@@ -1,0 +1,191 @@
+"""Rows may be evaluated anywhere: same answer, user files travel, a killed worker loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tradespace as ts
+from tests.search.problems import COUNTED, answer, counted, counted_file
+from tradespace.errors import DataError, EvaluationError
+from tradespace.problems.registry import load
+from tradespace.search.cli import main
+from tradespace.search.executors import open_executor
+from tradespace.search.shipping import parcel
+
+ROOT = Path(__file__).resolve().parents[2]
+solve = partial(ts.solve, storage="none")
+SLOW = COUNTED.replace("    size: int", "    cost = 'slow'\n    size: int").replace(
+    "class Counted", "class SlowCounted"
+)
+ELSEWHERE = """
+import pickle, sys
+from tradespace.search.shipping import score_parcel
+sent, columns, rows = pickle.load(sys.stdin.buffer)
+scores = score_parcel(sent, columns, rows)
+module = sys.modules[sent.module]
+print(module.__file__, scores.metrics["left"].tolist())
+"""
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+# --- files that travel -----------------------------------------------------------------------------------
+def score_elsewhere(problem: ts.Problem, sent: object) -> subprocess.CompletedProcess[bytes]:
+    batch = problem.space.sample(np.random.default_rng(0), 3)
+    content = pickle.dumps((sent, {n: np.asarray(c) for n, c in batch._columns.items()}, 3))
+    command = [sys.executable, "-c", ELSEWHERE]
+    return subprocess.run(command, input=content, capture_output=True, env=environment(), check=False)
+
+
+def test_a_users_file_and_its_neighbours_travel(tmp_path: Path) -> None:
+    (tmp_path / "factor_beside.py").write_text("FACTOR = 3.0\n")
+    text = COUNTED.replace("FACTOR = 1.0", "from factor_beside import FACTOR")
+    file = counted_file(tmp_path, "travels.py", text)
+    problem = load(f"{file}:Counted")()
+    sent = parcel(problem)
+    file.unlink()
+    (tmp_path / "factor_beside.py").unlink()
+    done = score_elsewhere(problem, sent)
+    assert done.returncode == 0, done.stderr
+    place, _, values = done.stdout.decode().partition(" ")
+    assert str(tmp_path) not in place
+    batch = problem.space.sample(np.random.default_rng(0), 3)
+    assert json.loads(values) == problem.score(batch).metrics["left"].tolist()
+
+
+def test_a_worker_with_other_cost_models_says_so(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    problem = counted(tmp_path)
+    done = score_elsewhere(problem, replace(parcel(problem), digest="0" * 16))
+    assert b"a worker has another Counted or other cost models" in done.stderr
+
+
+def test_a_problem_that_cannot_travel_is_refused() -> None:
+    class Inside(ts.Problem):
+        """Defined in a function."""
+
+        a = ts.Int(0, 3)
+        t = ts.Metric("s", "min")
+
+        def evaluate(self, x: object) -> dict[str, object]:
+            return {"t": x.a * 1.0}  # type: ignore[attr-defined]
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(EvaluationError, match="workers cannot find it"):
+        solve(Inside(), "exhaustive", executor=pool)
+
+
+# --- addresses -------------------------------------------------------------------------------------------
+def make_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2)
+
+
+def test_a_function_that_makes_an_executor_is_an_address(tmp_path: Path) -> None:
+    problem = counted(tmp_path, size=12)
+    found = solve(problem, "exhaustive", executor=f"{__name__}:make_pool")
+    assert answer(found) == answer(solve(problem, "exhaustive"))
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ray://here:1", "takes dask://HOST:PORT"),
+        ("dask://here", "names no port"),
+        ("nowhere", "cannot be read"),
+        ("os:getcwd", "gave a str"),
+        ("no_such_module:make", "made no executor: ModuleNotFoundError"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_sentence(address: str, said: str) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(DataError, match=said), open_executor(address):
+        pass
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def test_an_executor_that_cannot_be_reached_is_said_quickly_and_leaves_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("distributed")
+    began = time.monotonic()
+    command = ["run", "knapsack", "--executor", f"dask://127.0.0.1:{free_port()}", "--runs", str(tmp_path)]
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "no Dask scheduler answers at" in " ".join(capsys.readouterr().err.split())
+    assert time.monotonic() - began < 60
+    assert not list(tmp_path.iterdir())
+
+
+# --- a Dask cluster --------------------------------------------------------------------------------------
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]], Path]]:
+    """A scheduler and two workers of one thread, without nannies: address, the workers, rows evaluated."""
+    pytest.importorskip("distributed")
+    port, rows = free_port(), tmp_path / "rows.bin"
+    rows.touch()
+    setting = environment(COUNTED_ROWS=str(rows), OMP_NUM_THREADS="1")
+    setting["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "3"
+    common = {"env": setting, "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    where = ["--host", "127.0.0.1", "--no-dashboard"]
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", *where, "--port", str(port)], **common
+    )
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", f"tcp://127.0.0.1:{port}", "--no-nanny",
+               "--nthreads", "1", *where]  # fmt: skip
+    workers = [subprocess.Popen(command, **common) for _ in range(2)]
+    try:
+        yield f"dask://127.0.0.1:{port}", workers, rows
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+            process.wait()
+
+
+def test_a_killed_dask_worker_changes_nothing(
+    cluster: tuple[str, list[subprocess.Popen[bytes]], Path], tmp_path: Path
+) -> None:
+    from distributed import Client
+
+    address, workers, rows = cluster
+    with Client(address.replace("dask", "tcp"), timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+    problem = load(f"{counted_file(tmp_path, 'slow.py', SLOW)}:SlowCounted")(size=5, pause=0.02)
+    alone = solve(problem, "exhaustive")
+    killed = []
+
+    def kill_one(session: object) -> None:
+        if not killed and rows.stat().st_size >= 12 * 15:
+            workers[0].send_signal(signal.SIGKILL)
+            killed.append(session.evaluations)  # type: ignore[attr-defined]
+
+    found = solve(problem, "exhaustive", executor=address, runs=tmp_path / "runs", observer=kill_one)
+    assert killed
+    assert killed[0] < 125
+    assert workers[0].wait(10) == -signal.SIGKILL
+    assert answer(found) == answer(alone)
+    assert found.evaluations == 125
+    points = np.frombuffer(rows.read_bytes(), np.int32).reshape(-1, 3)
+    assert len(np.unique(points, axis=0)) == 125
+    recorded = ts.regoal(found.run_dir, ts.Goal(minimize=("left",)))
+    assert recorded.certificate.statement == "all 125 points scored"
