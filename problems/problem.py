@@ -15,7 +15,7 @@ attribute is a parameter. Problems are frozen, keyword-only dataclasses; equalit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
@@ -39,6 +39,7 @@ RUN_OPTIONS = frozenset(
         *("keep_all", "quiet"),
     }
 )
+Progress = Callable[[str, float], None]
 COSTS = ("fast", "slow")
 SETTINGS = frozenset({"cost", "stochastic"})
 
@@ -342,6 +343,21 @@ class Problem(metaclass=ProblemType):
         """What only this problem knows about a point, for `optimize explain` and the report: title -> a
         sentence, or a table as a list of rows (column -> cell, quantities as text); override it."""
         return {}
+
+    def ready(self, progress: Progress | None = None) -> None:
+        """Do what takes long and is done once, such as training or timing, before a search; override it.
+
+        progress: called with what is done in words, and how far it is in [0, 1].
+        """
+
+    def guesses(self, goal: ResolvedGoal) -> Sequence[Mapping[str, Any]]:
+        """Points that evolution begins from, such as what people choose by hand; override it."""
+        return ()
+
+    def coarse(self) -> Problem | None:
+        """The same decisions under a cheaper, rougher referee, with which evolution screens its children; or
+        None. Four times as many children are then made, and the best quarter is scored."""
+        return None
 
     # --- views -----------------------------------------------------------------------------------
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView | None:

@@ -24,6 +24,7 @@ from ..problems.problem import Problem
 from ..problems.scoring import Scores
 from .base import AskTell, Budget, Run
 from .evolutionary import population_size
+from .repair import mender
 from .unseen import unseen
 from .variation import Coding
 
@@ -98,6 +99,7 @@ class OptunaSampler(AskTell):
         self._asked: list[tuple[Any, int]] = []
         self._ended = False
         self.coding = Coding(self.space)
+        self._mend = mender(run.problem, run.goal)
         self._worst = np.full(len(self.goal.objectives), -np.inf)
         with quiet():
             self.study = optuna.create_study(
@@ -150,7 +152,7 @@ class OptunaSampler(AskTell):
         return trial, self._suggested(trial)
 
     def _suggested(self, trial: Any) -> Batch:
-        """The point of a trial: every active entry suggested, parents before what depends on them."""
+        """The point of a trial: every active entry suggested, parents first; repaired."""
         columns: dict[str, Array] = {}
         for name in self.space.order:
             domain = self.space.domains[name]
@@ -158,7 +160,8 @@ class OptunaSampler(AskTell):
             for cell in self._cells(columns, name, 1, 0):
                 values[cell] = _suggest(trial, cell_name(domain, cell), domain)
             columns[name] = values.reshape(1, *domain.width)
-        return self.space.canonical(columns, 1)
+        point = self.space.canonical(columns, 1)
+        return self._mend(point) if self._mend else point
 
     def _cells(self, columns: dict[str, Array], name: str, rows: int, row: int) -> list[int]:
         """The entries of a variable that are to be decided: active, and with more than one value."""

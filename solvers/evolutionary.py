@@ -9,25 +9,25 @@ of some fronts). The best of parents and children survive, by rank, then crowdin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SpaceError
 from ..problems.batch import Batch, concatenate, take
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
-from ..problems.scoring import Scores, join_scores, take_scores
-from ..problems.space import Space
+from ..problems.scoring import Scores, evaluate, join_scores, take_scores
 from .base import AskTell, Budget, Run
+from .repair import mender
 from .unseen import everything
 from .variation import Coding, Genes, join
 
 Array = npt.NDArray[Any]
 LEAST, MOST, SLOW = 20, 200, 20
 ROUNDS = 6
+SCREENED = 4
 PATIENCE = 60
 
 
@@ -57,7 +57,8 @@ class Evolution(AskTell):
         self.run = run
         self.size = population_size(run)
         self.coding = Coding(self.space, self.differential)
-        self._repair = getattr(run.problem, "repair", None)
+        self._mend = mender(run.problem, run.goal)
+        self._coarse = run.problem.coarse()
         self._seen: set[int] = set()
         self._asked: tuple[Batch, Genes] | None = None
         self._parents: tuple[Batch, Scores, Genes] | None = None
@@ -81,28 +82,49 @@ class Evolution(AskTell):
         return batch
 
     def _first(self) -> tuple[Batch, Genes]:
-        """The start and variations of it, then points spread over the space."""
+        """The start, what the problem guesses, variations of the start, then points spread over the space."""
         brood = _Brood(self, self.size)
+        guesses = self.problem.guesses(self.run.goal)
         if self.start is not None:
             genes = self.coding.encode(self.start)
             brood.add(self.start, genes)
+            self._add_guesses(brood, guesses)
             near = self.coding.vary(
                 self.rng, genes.take(np.arange(self.size // 3 // 2 * 2) % len(genes)), 2.0
             )
             brood.add(*self.express(near))
+        else:
+            self._add_guesses(brood, guesses)
         return self._fill(brood)
+
+    def _add_guesses(self, brood: _Brood, guesses: Sequence[Mapping[str, Any]]) -> None:
+        """Put the problem's own first guesses into a generation."""
+        if guesses:
+            brood.add(*self.express(self.coding.encode(self.space.batch(guesses))))
 
     def _next(self) -> tuple[Batch, Genes]:
         """Children of tournament winners that were never asked before."""
         assert self._parents is not None
-        brood, genes, boost = _Brood(self, self.size), self._parents[2], 1.0
+        wanted = self.size * (SCREENED if self._coarse else 1)
+        brood, genes, boost = _Brood(self, wanted), self._parents[2], 1.0
         for _ in range(ROUNDS):
             parents = self._winners(brood.missing + brood.missing % 2)
             brood.add(*self.express(self.coding.vary(self.rng, genes.take(parents), boost)))
             if brood.missing == 0:
                 break
             boost *= 2.0
-        return self._fill(brood)
+        return self._screen(*self._fill(brood))
+
+    def _screen(self, batch: Batch, genes: Genes) -> tuple[Batch, Genes]:
+        """The best of a large generation by the problem's cheaper referee, as many as a usual one has."""
+        if self._coarse is None or len(batch) <= self.size:
+            return batch, genes
+        scores = evaluate(self._coarse, self._coarse.space.batch(batch))
+        goal = self.run.goal
+        costs = np.where(scores.failed[:, None], np.inf, goal.costs(scores.metrics))
+        violation = np.where(scores.failed, np.inf, goal.violation(scores.metrics))
+        kept = np.sort(self._order(*rank_and_crowding(costs, violation))[: self.size])
+        return take(batch, kept), genes.take(kept)
 
     def _fill(self, brood: _Brood) -> tuple[Batch, Genes]:
         """Complete a generation with points drawn afresh, or with what is left of a small space."""
@@ -136,9 +158,9 @@ class Evolution(AskTell):
     def express(self, genes: Genes) -> tuple[Batch, Genes]:
         """The points behind genes, repaired where the problem knows how."""
         batch = self.coding.decode(genes)
-        if self._repair is None:
+        if self._mend is None:
             return batch, genes
-        batch = repaired(self.space, batch, self._repair(batch), type(self.problem).__name__)
+        batch = self._mend(batch)
         return batch, self.coding.encode(batch)
 
     # --- telling --------------------------------------------------------------------------------
@@ -252,34 +274,6 @@ class _Brood:
             )
             return Batch(self.space, {}, 0), empty
         return concatenate([b for b, _ in self._parts]), join([g for _, g in self._parts])
-
-
-def repaired(space: Space, batch: Batch, returned: Any, problem: str) -> Batch:
-    """The batch that a problem's `repair` gave: a batch, or a mapping from names to changed columns.
-
-    Raises SpaceError for an unknown name, another shape or a value outside the space.
-    """
-    changed = returned._columns if isinstance(returned, Batch) else returned
-    if not isinstance(changed, Mapping) or any(name not in space.domains for name in changed):
-        raise SpaceError(f"{problem}.repair must return a batch or a mapping from variables to columns.")
-    columns = dict(batch._columns)
-    for name, column in changed.items():
-        domain = space.domains[name]
-        values = (
-            np.array(column).view(np.ndarray)
-            if domain.kind != "labels"
-            else np.asarray(column).view(np.ndarray)
-        )
-        if values.shape != columns[name].shape:
-            raise SpaceError(
-                f"{problem}.repair gave '{name}' the shape {values.shape}, not {columns[name].shape}."
-            )
-        columns[name] = values.astype(domain.dtype)
-    result = Batch(space, columns, len(batch))
-    for name, domain in space.domains.items():
-        if not domain.contains(result._columns[name]).all():
-            raise SpaceError(f"{problem}.repair left '{name}' outside its domain: {domain.describe()}.")
-    return space.canonical(result._columns, len(batch))
 
 
 def rank_and_crowding(costs: Array, violation: Array) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from ..problems.batch import Batch, take
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from .base import AskTell, Budget, Run
+from .repair import mender
 
 BATCH, SLOW_BATCH = 1_024, 16
 SOBOL_DIMENSIONS = 21_201
@@ -18,10 +19,16 @@ class Random(AskTell):
 
     name: ClassVar[str] = "random"
 
+    def begin(self, run: Run) -> None:
+        """Ask the problem how it repairs points."""
+        super().begin(run)
+        self.mend = mender(run.problem, run.goal)
+
     def ask(self, n: int) -> Batch:
         """The next draws, always drawn by the batch and cut to `n`."""
         rows = SLOW_BATCH if self.problem.cost == "slow" else BATCH
-        return take(self.space.sample(self.rng, rows), slice(0, n))
+        batch = take(self.space.sample(self.rng, rows), slice(0, n))
+        return self.mend(batch) if self.mend else batch
 
 
 class Sobol(AskTell):
@@ -41,9 +48,11 @@ class Sobol(AskTell):
         from scipy.stats import qmc
 
         super().begin(run)
+        self.mend = mender(run.problem, run.goal)
         self.sequence = qmc.Sobol(max(1, self.space.unit_width), scramble=True, rng=self.rng)
 
     def ask(self, n: int) -> Batch:
         """The next points of the sequence, always drawn by the batch and cut to `n`."""
         unit = self.sequence.random(SLOW_BATCH if self.problem.cost == "slow" else BATCH)
-        return self.space.from_unit(unit[:n, : self.space.unit_width])
+        batch = self.space.from_unit(unit[:n, : self.space.unit_width])
+        return self.mend(batch) if self.mend else batch

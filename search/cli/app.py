@@ -360,13 +360,16 @@ def apply(
     ] = None,
     text: Annotated[Path | None, typer.Option("--text", metavar="FILE", help="Text to train on.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of what is random.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where files go; else into the run's folder.")
+    ] = None,
     runs: RunsFolder = RUNS,
     json: Json = False,
 ) -> None:
     """Carry out a run's answer for real, and print what was measured beside what was predicted."""
     from .apply_command import apply_run
 
-    apply_run(run, runs, {"steps": steps, "text": text, "seed": seed}, json)
+    apply_run(run, runs, {"steps": steps, "text": text, "seed": seed, "out": out}, json)
 
 
 @app.command(context_settings=EXTRA)

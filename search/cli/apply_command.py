@@ -12,6 +12,7 @@ from ..folder import find_run
 from ..result import Result
 from ..run import recorded_problem
 from .console import print_json, print_rows
+from .progress import preparing
 
 
 def apply_run(name: str, runs: Path, options: Mapping[str, Any], json: bool) -> None:
@@ -35,6 +36,10 @@ def apply_run(name: str, runs: Path, options: Mapping[str, Any], json: bool) -> 
     unknown = next((option for option in given if option not in taken and not anything), None)
     if unknown is not None:
         raise DataError(f"{type(problem).__name__} takes no --{unknown} when it is applied.")
+    if "out" in taken:
+        given.setdefault("out", folder.path / "applied")
+    with preparing(json) as progress:
+        problem.ready(progress)
     found = list(method(best, **given))
     if json:
         print_json({"run": folder.id, "rows": found})

@@ -17,6 +17,7 @@ from ..session import Session
 from .app import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .arguments import make_problem, read_fixes
 from .console import console, print_json, rows, table
+from .progress import preparing
 from .running import Wish
 
 HEADS = ("solver", "median", "best", "worst", "deviation", "mean rank", "within 1 %", "rows to 1 %",
@@ -77,6 +78,8 @@ def compare_solvers(
     problem = make_problem(name, arguments)
     if fix:
         problem = problem.fix(**read_fixes(fix))
+    with preparing(json) as progress:
+        problem.ready(progress)
     nothing = evals is None and seconds is None
     budget = Budget(
         DEFAULT_EVALUATIONS if nothing else evals, DEFAULT_SECONDS if seconds is None else seconds, gap

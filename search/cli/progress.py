@@ -8,14 +8,43 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
 from ... import units
 from ...problems.goal import ResolvedGoal
+from ...problems.problem import Progress
 from ..session import Session
 from .console import console as terminal
 
 REFRESH = 0.1
+
+
+@contextmanager
+def preparing(json: bool) -> Iterator[Progress]:
+    """What `Problem.ready` tells, as a bar on a terminal that appears with its first word."""
+    err = terminal(stderr=True)
+    bar = Bars(
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=json or not err.is_terminal,
+    )
+    tasks: list[TaskID] = []
+
+    def tell(words: str, share: float) -> None:
+        if not tasks:
+            bar.start()
+            tasks.append(bar.add_task(words, total=1.0))
+        bar.update(tasks[0], description=words, completed=share)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
 
 
 class Watcher:
@@ -26,7 +55,7 @@ class Watcher:
         self._last = 0.0
         self._bound: float | None = None
         self._incumbent: float | None = None
-        self._progress = Progress(
+        self._progress = Bars(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[share]}"),

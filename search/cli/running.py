@@ -23,7 +23,7 @@ from .app import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .arguments import make_problem, read_fixes
 from .console import console, print_json
 from .listing import shown
-from .progress import Watcher
+from .progress import Watcher, preparing
 from .report import print_result
 
 PROBE_ROWS = 1_024
@@ -92,6 +92,8 @@ def run_problem(
     out = console(stderr=True)
     if not json:
         _headline(problem, resolved, chosen.name, why if solver == "auto" else "asked for", solver)
+    with preparing(json) as progress:
+        problem.ready(progress)
     with Watcher(out, resolved, enabled=not json) as watcher:
         result = solve(
             problem,

@@ -1,0 +1,36 @@
+"""What is done once before a search: the model trained, its steps timed, its sensitivities measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..problem import Progress
+from . import trials as tried
+from .sensitivities import single_steps
+
+if TYPE_CHECKING:
+    from .astraea import Astraea
+
+
+def prepare_model(problem: Astraea, progress: Progress | None = None) -> None:
+    """Do each where nobody did, telling `progress` how far it is."""
+
+    def tell(words: str, share: float) -> None:
+        if progress is not None:
+            progress(words, share)
+
+    name = problem.model
+    tried.load_model(
+        name,
+        progress=lambda done, total, loss: tell(f"training the {name} model, loss {loss:.4f}", done / total),
+    )
+    trials = problem.trials
+    if problem.device.origin == "host":
+        from .measured import host_law
+
+        host_law(name, trials, lambda done, total: tell("timing its steps on this machine", done / total))
+    rows, prompts = single_steps(problem.budget, problem.steps), problem.calibration[:2]
+    if trials.missing(rows, prompts):
+        for i in range(len(rows)):
+            trials.quality(rows[i : i + 1], prompts)
+            tell("measuring how much each step needs its tokens", (i + 1) / len(rows))
