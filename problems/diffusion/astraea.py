@@ -153,7 +153,13 @@ class Astraea(Problem):
 
         Under a limit on time they are brought within it by `repair`.
         """
-        return budgeting.as_points(list(self.baselines(self.budget).values()))
+        made = list(self.baselines(self.budget).values())
+        full = float(self.law.seconds[-1]) * self.steps
+        for limit in goal.limits:
+            if limit.metric in {"latency", "time_share"} and limit.sense == "<=":
+                share = limit.bound / (full if limit.metric == "latency" else 1.0)
+                made.append(budgeting.timed_knapsack(self.law, self.sensitivities.error, share))
+        return budgeting.as_points(made)
 
     def baselines(self, budget: float) -> dict[str, shares.Tenths]:
         """Schedules without a search, at a budget of tokens, by name."""

@@ -131,25 +131,35 @@ def knapsack(law: StepLaw, table: Sensitivities, exact: bool) -> MilpView:
     return MilpView(model, metrics, decode, encode, exact=exact)
 
 
-def solve_knapsack(error: Array, total: int) -> Tenths:
-    """The tenths of least added error whose sum is at most `total`: dynamic programming, exact.
+def solve_knapsack(error: Array, total: int, weights: npt.NDArray[np.int64] | None = None) -> Tenths:
+    """The tenths of least added error whose weight is at most `total`: dynamic programming, exact.
 
-    error: (steps - 1, 11). The same answer as the view's for a limit on tokens alone, without a solver.
+    error: (steps - 1, 11). weights: (11,) whole weight of each level; the tenths themselves where None.
     """
     steps, levels = error.shape
+    weights = np.arange(levels) if weights is None else weights
     best = np.zeros(total + 1)
     taken = np.zeros((steps, total + 1), np.int64)
     for step in range(steps):
         options = np.full((levels, total + 1), np.inf)
-        for level in range(min(levels, total + 1)):
-            options[level, level:] = best[: total + 1 - level] + error[step, level]
+        for level, weight in enumerate(weights.tolist()):
+            if weight <= total:
+                options[level, weight:] = best[: total + 1 - weight] + error[step, level]
         taken[step] = options.argmin(axis=0)
         best = options.min(axis=0)
     made, left = np.zeros(steps, np.int64), total
     for step in range(steps - 1, -1, -1):
         made[step] = taken[step, left]
-        left -= int(made[step])
+        left -= int(weights[made[step]])
     return made
+
+
+def timed_knapsack(law: StepLaw, error: Array, share: float) -> Tenths:
+    """The tenths of least added error within a share of the full run's time, counted in 400 units of it."""
+    steps = len(error) + 1
+    unit = share * float(law.seconds[-1]) * steps / 400
+    total = int(np.floor((share * steps - 1) * float(law.seconds[-1]) / unit + 1e-9))
+    return solve_knapsack(error, max(total, 0), np.ceil(law.seconds / unit - 1e-9).astype(np.int64))
 
 
 def as_points(rows: Sequence[Tenths]) -> list[dict[str, Any]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from ... import units
@@ -18,33 +18,6 @@ from ..session import Session
 from .console import console as terminal
 
 REFRESH = 0.1
-
-
-@contextmanager
-def preparing(json: bool) -> Iterator[Progress]:
-    """What `Problem.ready` tells, as a bar on a terminal that appears with its first word."""
-    err = terminal(stderr=True)
-    bar = Bars(
-        TextColumn("  {task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-        disable=json or not err.is_terminal,
-    )
-    tasks: list[TaskID] = []
-
-    def tell(words: str, share: float) -> None:
-        if not tasks:
-            bar.start()
-            tasks.append(bar.add_task(words, total=1.0))
-        bar.update(tasks[0], description=words, completed=share)
-
-    try:
-        yield tell
-    finally:
-        bar.stop()
 
 
 class Watcher:
@@ -121,7 +94,7 @@ class Watcher:
 def fraction_bar(json: bool) -> Iterator[Callable[[float, str], None]]:
     """A bar on the terminal; called with the fraction done and what is at hand."""
     err = terminal(stderr=True)
-    shown = Progress(
+    shown = Bars(
         TextColumn("  {task.description:<24}"),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -133,3 +106,17 @@ def fraction_bar(json: bool) -> Iterator[Callable[[float, str], None]]:
     with shown:
         task = shown.add_task("starting", total=1.0)
         yield lambda fraction, what: shown.update(task, completed=fraction, description=what)
+
+
+@contextmanager
+def preparing(json: bool) -> Iterator[Progress]:
+    """What `Problem.ready` tells, as a bar that appears with its first word."""
+    with ExitStack() as stack:
+        bars: list[Callable[[float, str], None]] = []
+
+        def tell(words: str, share: float) -> None:
+            if not bars:
+                bars.append(stack.enter_context(fraction_bar(json)))
+            bars[0](share, words)
+
+        yield tell

@@ -10,7 +10,7 @@ from tradespace.problems.diffusion import budgeting, sensitivities, shares
 from tradespace.problems.diffusion.astraea import Astraea, AstraeaShapes
 
 pytest.importorskip("torch")
-from tradespace.problems.diffusion import application, measured, report, trials
+from tradespace.problems.diffusion import application, measured, report, reproduce, trials
 
 GPU = ts.device("a100-sxm-80gb")
 
@@ -188,3 +188,14 @@ def test_a_broken_table_of_sensitivities_is_one_sentence(tmp_path):
         path.write_text(text)
         with pytest.raises(ts.DataError, match=sentence):
             sensitivities.Sensitivities.load(path)
+
+
+def test_reproduction_stands_beside_the_table_and_says_where_it_contradicts_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # no trained model there
+    rows = list(reproduce.reproduce())
+    assert sum(row.get("paper") is not None for row in rows) > 90
+    remarks = [row["quantity"] for row in rows if "ours" not in row]
+    assert any("HunyuanVideo at 40 %: 1.92x fewer operations but 2.38x faster" in text for text in remarks)
+    assert any("opensora-1.2-4s 3.0%" in text for text in remarks)
+    with pytest.raises(ts.DataError, match=r"origin\.mp4"):
+        list(reproduce.reproduce(data=tmp_path))
