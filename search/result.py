@@ -36,7 +36,8 @@ class Result:
     feasible: whether it meets every limit. front: all nondominated feasible points as a DataFrame.
     certificate: what is proven. stop_reason: why the search ended. start: metrics of the point the
     search was started from. replications: for a stochastic problem each metric of `best` on fresh seeds:
-    mean, half width of its 95 % interval, number of seeds.
+    mean, half width of its 95 % interval, number of seeds. robust: of an answer chosen under draws of
+    the model errors its quantiles, how often it meets the limits, and the nominal answer beside it.
     """
 
     problem: str
@@ -59,6 +60,7 @@ class Result:
     run_dir: Path | None = None
     evaluated_here: int = 0
     replications: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    robust: dict[str, Any] = field(default_factory=dict)
 
     @property
     def front(self) -> pd.DataFrame:
@@ -133,6 +135,7 @@ class Result:
             "seconds": round(self.seconds, 3),
             "stop_reason": self.stop_reason,
             "replications": {n: list(v) for n, v in self.replications.items()},
+            "robust": self.robust,
             "start": self.start,
             "notes": list(self.notes),
             "run_dir": str(self.run_dir) if self.run_dir else None,
@@ -183,6 +186,7 @@ class Result:
                 Path(data["run_dir"]) if data["run_dir"] else None,
                 data["evaluated_here"],
                 {n: (v[0], v[1], v[2]) for n, v in data.get("replications", {}).items()},
+                data.get("robust", {}),
             )
         except (KeyError, TypeError) as error:
             raise DataError(f"'{path}' is no saved result: {error} is missing or wrong.") from None

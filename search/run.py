@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, SpaceError
+from ..errors import DataError, GoalError, SpaceError
 from ..problems.batch import Batch
 from ..problems.goal import Goal, ResolvedGoal
 from ..problems.parameters import rebuild, recordable
@@ -47,6 +47,7 @@ def solve(
     storage: Any = None,
     start: Start = None,
     pick: str | None = None,
+    robust: float | None = None,
     keep_all: bool = False,
     observer: Observer | None = None,
     why: str | None = None,
@@ -59,7 +60,8 @@ def solve(
     the run is recorded, so that it can be resumed. storage: where its Optuna study goes, an address such
     as "sqlite:///x.db" or the path of a journal; None is the journal in `runs`, "none" no study. start: a
     point to begin from and to compare with, or the folder of a run. pick: which member of the front is
-    `best` (a metric or a row). why: the reason to record for the solver.
+    `best` (a metric or a row). robust: choose by this quantile under draws of the model errors, every
+    limit met in that share of them. why: the reason to record for the solver.
     Raises a TradespaceError that names the cause and the remedy.
 
     >>> import tradespace as ts
@@ -72,18 +74,22 @@ def solve(
     chosen, reason = select(solver, problem, resolved, budget)
     why = why or reason
     check_pick(pick, resolved)
+    check_robust(robust, pick)
     first = start_batch(problem, start)
     with Evaluator(problem, workers, executor) as evaluator:
         folder = None
         if runs is not None:
             folder = RunFolder.create(Path(runs), problem_name(problem), now())
             asked = run_record(
-                problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all
+                problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all, robust
             )
             folder.write_json("run.json", asked)
         with folder.hold() if folder else nullcontext():
             session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
-            return log_study(session, conduct(session, chosen, why, pick), storage)
+            result = conduct(session, chosen, why, pick)
+            return log_study(
+                session, result if robust is None else robustly(session, result, robust), storage
+            )
 
 
 def resume(
@@ -117,7 +123,9 @@ def resume(
         )
         session.planned = Budget(**record["budget"])
         session.replay()
-        return log_study(session, conduct(session, chosen, record["why"], record["pick"]), storage)
+        result = conduct(session, chosen, record["why"], record["pick"])
+        robust = record.get("robust")
+        return log_study(session, result if robust is None else robustly(session, result, robust), storage)
 
 
 def regoal(
@@ -158,6 +166,24 @@ def regoal(
 
 
 # --- the parts ---------------------------------------------------------------------------------------
+def check_robust(robust: float | None, pick: str | None) -> None:
+    """Raises GoalError before a search for a quantile that is none, or beside --pick."""
+    if robust is not None and not 0.5 <= robust < 1:
+        raise GoalError(
+            f"--robust must lie between 0.5 and 1, got {robust:g}; 0.95 plans for 19 of 20 draws of the "
+            "model errors."
+        )
+    if robust is not None and pick is not None:
+        raise GoalError("--robust and --pick both choose the answer; give one of them.")
+
+
+def robustly(session: Session, result: Result, quantile: float) -> Result:
+    """The result with the answer that draws of the model errors prefer (see `robust`)."""
+    from .robust import robustly as choose
+
+    return choose(session, result, quantile)
+
+
 def conduct(session: Session, solver: Solver, why: str, pick: str | None) -> Result:
     """Run a solver to its end, an interruption included, and finish the result."""
     try:
@@ -285,6 +311,7 @@ def run_record(
     start: Batch | None,
     pick: str | None,
     keep_all: bool,
+    robust: float | None,
 ) -> dict[str, Any]:
     """What a run was asked, as plain data."""
     file = user_file(problem)
@@ -311,6 +338,7 @@ def run_record(
         "start": readable_point(problem, start) if start is not None else None,
         "pick": pick,
         "keep_all": keep_all,
+        "robust": robust,
         "provenance": provenance(problem, seed),
     }  # fmt: skip
 

@@ -57,6 +57,8 @@ class Session:
         self.cursor = self.cursor_end = 0
         self.sample: list[tuple[Array, dict[str, Array]]] = []
         self.interrupted = False
+        self.chosen: int | None = None  # the row of the answer, where it is not the archive's best
+        self.stage, self.stage_share = "", 0.0
         self._known: dict[int, int] = {}
         self._pending = np.empty(0, bool)  # recorded rows that no solver has asked for yet
         self._waiting = False  # whether there are any
@@ -114,6 +116,25 @@ class Session:
         """Record a solver's incumbent and bound, and show them."""
         self.bounds.append((self.seconds, incumbent, bound))
         self._show()
+
+    def show_stage(self, words: str, share: float) -> None:
+        """Show what is done after the search, and how much of it."""
+        self.stage, self.stage_share = words, share
+        self._show()
+
+    def choose(self, point: Batch) -> None:
+        """Make a point the answer: scored and recorded like any other, unless rows are streamed."""
+        if self.streamed is not None:
+            return
+        wanted = self.problem.space.hashes(point)[0]
+        for _ in range(2):
+            rows = np.arange(len(self.table))
+            found = np.flatnonzero(self.problem.space.hashes(self.table.batch(rows)) == wanted)
+            if len(found):
+                self.chosen = int(found[0])
+                return
+            self.score(point)
+            self.flush()
 
     def _show(self) -> None:
         if self.observer is not None:

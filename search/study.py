@@ -185,7 +185,7 @@ class Chosen:
         self.session, self.result = session, result
         archive, goal = session.archive, session.goal
         archive.merge()
-        best = archive.best()
+        best = archive.best() if session.chosen is None else session.chosen
         self.answer = -1 if best is None else int(best)
         most = MOST_TRIALS if len(goal.objectives) <= 2 else MOST_TRIALS_MANY_OBJECTIVES
         most -= min(MOST_STEPS, len(session.bounds)) + 1 if session.bounds and goal.single else 0

@@ -236,7 +236,7 @@ class Worths:
     @property
     def solves(self) -> int:
         """How many re-solves it takes."""
-        return 0 if self.recorded else len(self.limits) * (len(SHARES) + 2) + bool(self.added)
+        return 0 if self.recorded else len(self.limits) * (len(SHARES) + 2) + 1
 
     def price(self) -> list[Worth]:
         """Every limit's worth; empty where the goal has none."""
@@ -245,13 +245,13 @@ class Worths:
         if not self.limits:
             return []
         duals = prices(self.session.problem, self.goal) or {}
-        here = self._at(self.goal) if self.added else None
+        here = self._at(self.goal)
         raw = {limit: [self._level(limit, share) for share in (*SHARES, NO_LIMIT)] for limit in self.limits}
         raw = {limit: [self._better(limit, v) for v in levels] for limit, levels in raw.items()}
         enough = {limit: self._enough(limit, levels[-1]) for limit, levels in raw.items()}
         objective = self.goal.objectives[0]
         value = self.answer[objective.metric]
-        if here is not None and here.value is not None:
+        if here.value is not None:
             value = min(value, here.value) if objective.sign > 0 else max(value, here.value)
         return [
             Worth(

@@ -196,6 +196,14 @@ def run(
         ),
     ] = None,
     pick: Pick = None,
+    robust: Annotated[
+        float | None,
+        typer.Option(
+            "--robust",
+            metavar="Q",
+            help="Choose by this quantile under draws of the model errors, limits met in that share (0.95).",
+        ),
+    ] = None,
     runs: RunsFolder = RUNS,
     storage: Storage = None,
     keep_all: Annotated[
@@ -236,6 +244,7 @@ def run(
             fix=fix or [],
             start=start,
             pick=pick,
+            robust=robust,
             runs=runs,
             storage=storage,
             keep_all=keep_all,

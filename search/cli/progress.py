@@ -62,6 +62,8 @@ class Watcher:
         )
 
     def _share(self, session: Session) -> tuple[float, str]:
+        if session.stage:
+            return session.stage_share, f"{session.stage_share:.0%}"
         if session.cursor_end:
             return session.cursor / session.cursor_end, f"{session.evaluations:,} points"
         if session.budget.evaluations:
@@ -72,6 +74,8 @@ class Watcher:
         return 0.0, ""
 
     def _words(self, session: Session) -> str:
+        if session.stage:
+            return session.stage
         objective = self.goal.objectives[0]
         value, bound = session.incumbent, None
         if session.bounds:

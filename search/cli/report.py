@@ -15,6 +15,7 @@ from ...problems.goal import Limit, ResolvedGoal
 from ...problems.problem import Problem
 from ..plots import save_figures
 from ..result import Result
+from ..robust import describe
 from .console import console, fail, rows, table
 
 FRONT_ROWS = 10
@@ -32,6 +33,10 @@ def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
         if result.front_size > 1:
             out.print(_front(result, problem, goal))
         _print_point(result, problem)
+    if result.robust:
+        out.print(f"[dim]robust[/]      {escape(describe(result.robust, problem))}")
+        if not result.robust["met"]:
+            fail(f"{result.certificate.statement}. Relax a limit, or ask for a smaller --robust.")
     out.print(f"[dim]certificate[/] {_certificate(result)}")
     spent = f"{result.evaluations:,} rows in {result.seconds:.2f} s"
     out.print(f"[dim]stopped[/]     {escape(result.stop_reason)}; {spent}")

@@ -70,6 +70,7 @@ def run_problem(
     fix: list[str],
     start: str | None,
     pick: str | None,
+    robust: float | None,
     runs: Path,
     storage: str | None,
     keep_all: bool,
@@ -106,6 +107,7 @@ def run_problem(
             runs=runs,
             start=_start(start, runs),
             pick=pick,
+            robust=robust,
             storage=storage,
             keep_all=keep_all,
             observer=watcher,
@@ -141,7 +143,7 @@ def _finish(result: Result, problem: Problem, goal: ResolvedGoal, json: bool) ->
         print_json(result.record())
     else:
         print_result(result, problem, goal)
-    return 0 if result.feasible else 1
+    return 0 if result.feasible and result.robust.get("met", True) else 1
 
 
 def _dry(

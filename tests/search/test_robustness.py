@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,42 @@ def test_a_choice_by_quantile_prefers_the_sure_design_and_keeps_the_limit() -> N
     refused = robust_choice(alone, 0.95)
     assert not refused.met
     assert refused.feasible < 0.95
+
+
+def test_solve_takes_the_robust_answer_records_it_and_proves_nothing(tmp_path: Path) -> None:
+    risky = Designs(times=(1.0, 1.05), loads=((0.3, 0.0), (0.0, 0.01)))
+    result = ts.solve(risky, robust=0.95, runs=tmp_path)
+    assert result.best == {"design": 1}
+    assert result.metrics["time"] == 1.05
+    assert result.certificate.kind == "none"
+    assert result.robust["nominal"]["point"] == {"design": 0}
+    assert result.robust["quantiles"]["time"] < result.robust["nominal"]["quantiles"]["time"]
+    loaded = ts.Result.load(str(result.run_dir))
+    assert (loaded.best, loaded.robust) == (result.best, result.robust)
+    again = ts.resume(str(result.run_dir), problem=risky)
+    assert (again.best, again.robust["quantiles"]) == (result.best, result.robust["quantiles"])
+
+
+def test_a_chance_constraint_that_nothing_meets_is_said() -> None:
+    tight = Designs(times=(1.0, 2.0), sizes=(1.0, 0.99), size_load=0.05, room=1.04)
+    result = ts.solve(tight, robust=0.95)
+    assert not result.robust["met"]
+    assert result.best == {"design": 1}
+    assert "no candidate meets every limit in 95%" in result.certificate.statement
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"robust": 95}, "0.95"), ({"robust": 0.9, "pick": "0"}, "pick")]
+)
+def test_quantiles_that_are_none_are_refused_before_the_search(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ts.GoalError, match=words):
+        ts.solve(Designs(), **options)
+
+
+def test_robustness_without_errors_changes_nothing_and_says_so() -> None:
+    result = ts.solve(ts.problem("knapsack", items=6), robust=0.9)
+    assert result.certificate.kind == "proven"
+    assert any("states no model error" in note for note in result.notes)
 
 
 class Stated(ts.Problem):

@@ -132,3 +132,26 @@ def test_what_cannot_be_explained_or_written_is_said(cli: Cli) -> None:
         said = cli(command, "last")
         assert said.code == 2
         assert "failed or was stopped" in said.err
+
+
+def test_run_robust_prints_quantiles_and_leaves_1_where_nothing_is_sure_enough(
+    cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "tiles.py").write_text(
+        "import numpy as np\nimport tradespace as ts\n\n\n"
+        "class Tiles(ts.Problem):\n"
+        "    room: float = 1.04\n"
+        "    tile = ts.Int(1, 3)\n"
+        "    time = ts.Metric('s', 'min')\n"
+        "    size = ts.Metric('B', at_most='room')\n\n"
+        "    def evaluate(self, x):\n"
+        "        return {'time': 4.0 - x.tile, 'size': ts.Estimate(0.3 + 0.2 * x.tile, 0.2)}\n"
+    )
+    done = cli("run", "tiles.py:Tiles", "--robust", 0.95, "--json")
+    assert done.code == 0
+    assert done.json["best"]["point"] == {"tile": 2}  # tile 3 breaks the limit in a third of the draws
+    assert done.json["robust"]["nominal"]["point"] == {"tile": 3}
+    assert "95% quantile" in cli("run", "tiles.py:Tiles", "--robust", 0.95).out
+    unsure = cli("run", "tiles.py:Tiles", "--room", 0.55, "--robust", 0.95)
+    assert unsure.code == 1
+    assert "no candidate meets every limit" in unsure.err
