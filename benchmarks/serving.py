@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from tradespace.problems.serving.cluster import Policy, processor_sharing, run, single_stage
+from tradespace.problems.serving.cluster import Policy, run, single_stage
+from tradespace.problems.serving.cluster_loop import processor_sharing
 from tradespace.problems.serving.engine import Engine, simulate
 from tradespace.problems.serving.generate import lognormal, requests
 from tradespace.problems.serving.hermes import Hermes

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 import tradespace as ts
+from tradespace.problems.gittins_rank import Law, RankTable, brute_force, refine, stopped_rank
 from tradespace.problems.tutorial.mg1 import MG1, MIXES
 from tradespace.problems.tutorial.queue import simulate
 from tradespace.problems.tutorial.two_level import TwoLevel, count_work
 from tradespace.search.stochastic import fresh_seeds
 from tradespace.solvers.gittins import rank_table
-from tradespace.solvers.gittins_rank import Law, RankTable, brute_force, refine, stopped_rank
 
 Array = npt.NDArray[Any]
 

@@ -11,11 +11,11 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import SpaceError, ViewMismatch
+from ..problems.gittins_rank import Array, Law, refine, stopped_rank
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from ..problems.views import JobsView, dense_ranks
 from .base import Budget, Certificate, OneShot, Run
-from .gittins_rank import Array, Law, refine, stopped_rank
 from .partial import undecided
 
 ASSUMPTIONS = (

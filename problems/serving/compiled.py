@@ -57,3 +57,16 @@ def heap_pop(keys: Array, sequence: Array, items: Array, size: int) -> int:
         i = child
     keys[i], sequence[i], items[i] = key, order, item
     return size
+
+
+@compiled
+def level_at(ages: Array, age: float) -> int:
+    """The last level that begins at or before an age."""
+    low, high = 0, len(ages)
+    while low < high:
+        middle = (low + high) // 2
+        if ages[middle] <= age:
+            low = middle + 1
+        else:
+            high = middle
+    return max(0, low - 1)

@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 
 import tradespace as ts
 from tradespace.errors import SolverUnavailable, SpaceError, ViewMismatch
-from tradespace.problems.tutorial.mg1 import MG1, MIXES
-from tradespace.search.stochastic import fresh_seeds, replicate
-from tradespace.solvers.gittins import rank_table
-from tradespace.solvers.gittins_rank import (
+from tradespace.problems.gittins_rank import (
     Law,
     RankTable,
     brute_force,
@@ -23,6 +20,9 @@ from tradespace.solvers.gittins_rank import (
     tail_quantile,
     tail_survival,
 )
+from tradespace.problems.tutorial.mg1 import MG1, MIXES
+from tradespace.search.stochastic import fresh_seeds, replicate
+from tradespace.solvers.gittins import rank_table
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -10,20 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tradespace.problems.gittins_rank import Law, stopped_rank
 from tradespace.problems.serving.cluster import (
     Backends,
     Jobs,
     Policy,
-    processor_sharing,
     run,
     single_stage,
 )
+from tradespace.problems.serving.cluster_loop import processor_sharing
 from tradespace.problems.serving.ranks import (
     bucketed,
-    gittins,
     gittins_table,
     las_table,
-    law,
     level_starts,
     table,
 )
@@ -116,7 +115,7 @@ def test_gittins_equals_dynamic_programming_on_tiny_instances(specs: list[tuple[
         return float(waiting + ends * then(done) + (1 - ends) * (then(older) if ends < 1 else 0.0))
 
     levels = np.arange(6.0)
-    ranks = table([gittins(v, m, levels) for v, m in laws])
+    ranks = table([stopped_rank(Law(v, m), levels) for v, m in laws])
     start = tuple(0 for _ in laws)
     total = 0.0
     for sizes in itertools.product(*(range(len(v)) for v, _ in laws)):
@@ -140,7 +139,8 @@ def test_our_table_orders_as_the_solver_does() -> None:
 def test_jobs_older_than_every_sample_come_last_but_first_in_the_artefact() -> None:
     samples = np.array([1.0, 2.0, 3.0])
     ages = np.array([0.0, 1.0, 10.0])
-    assert gittins(*law(samples, ages, tail=False), np.array([20.0])).tolist() == [np.inf]
+    law = Law.of_samples(samples, ages, tail=False)
+    assert stopped_rank(law, np.array([20.0])).tolist() == [np.inf]
     assert table([[1.0, 2.0, np.inf]]).argmax() == 2
     assert bucketed(samples, ages)[2] == 0
 

@@ -23,6 +23,8 @@ Array = npt.NDArray[Any]
 GRID = 200
 TAIL_SHARE, LEAST_TAIL = 0.05, 10
 TAIL_DEPTH = 1e-4
+ROUNDING = 1e-15
+"""Mass that is none, but what sums of masses leave."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +53,14 @@ class Law:
         Obrecht); the tail keeps old jobs from looking done. ages: the grid, where one is given.
         """
         samples = np.sort(np.asarray(samples, float))
-        exceeding = max(LEAST_TAIL, round(TAIL_SHARE * len(samples)))
-        fitted = tail and len(samples) >= 4 * LEAST_TAIL and samples[-exceeding] < samples[-1]
-        top = float(samples[-1])
-        if fitted:
-            threshold = float(samples[-exceeding - 1])
-            shape, scale = fit_tail(samples[-exceeding:] - threshold)
-            top = max(top, threshold + float(tail_quantile(shape, scale, TAIL_DEPTH)))
+        fitted = tail_of(samples) if tail else None
+        top = fitted.top if fitted else float(samples[-1])
         grid = np.geomspace(samples[0], top, GRID) if ages is None else extend(np.asarray(ages, float), top)
         cumulative = np.searchsorted(samples, grid, side="right") / len(samples)
         if fitted:
-            beyond = tail_survival(shape, scale, np.maximum(grid - threshold, 0.0)) * exceeding / len(samples)
-            cumulative = np.where(grid > threshold, 1.0 - beyond, cumulative)
+            excess = np.maximum(grid - fitted.threshold, 0.0)
+            beyond = tail_survival(fitted.shape, fitted.scale, excess) * fitted.share
+            cumulative = np.where(grid > fitted.threshold, 1.0 - beyond, cumulative)
         cumulative[-1] = 1.0
         masses = np.diff(np.maximum.accumulate(cumulative), prepend=0.0)
         return cls(grid[masses > 0], masses[masses > 0])
@@ -91,7 +89,7 @@ def refine(ages: Array, points: int = GRID) -> Array:
 def extend(ages: Array, top: float) -> Array:
     """The positive ages, and beyond them log-spaced ones up to `top`."""
     ages = np.unique(ages[ages > 0])
-    if len(ages) and top <= ages[-1]:
+    if len(ages) and top <= ages[-1] * (1 + 1e-9):  # the end of a logarithmic grid may be an ulp short
         return ages
     last = ages[-1] if len(ages) else top / 2
     ratio = ages[-1] / ages[-2] if len(ages) > 1 else 1.2
@@ -100,6 +98,28 @@ def extend(ages: Array, top: float) -> Array:
 
 
 # --- the tail --------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Tail:
+    """A generalised Pareto law beyond a threshold, where `share` of all lies; top: where it may be cut."""
+
+    threshold: float
+    shape: float
+    scale: float
+    share: float
+    top: float
+
+
+def tail_of(samples: Array) -> Tail | None:
+    """The tail of sorted samples; None where they are too few, or the largest are equal."""
+    exceeding = max(LEAST_TAIL, round(TAIL_SHARE * len(samples)))
+    if len(samples) < 4 * LEAST_TAIL or not samples[-exceeding] < samples[-1]:
+        return None
+    threshold = float(samples[-exceeding - 1])
+    shape, scale = fit_tail(samples[-exceeding:] - threshold)
+    top = max(float(samples[-1]), threshold + float(tail_quantile(shape, scale, TAIL_DEPTH)))
+    return Tail(threshold, shape, scale, exceeding / len(samples), top)
+
+
 def fit_tail(excess: Array) -> tuple[float, float]:
     """Shape and scale of a generalised Pareto law by probability-weighted moments (Hosking, Wallis)."""
     excess = np.sort(excess)
@@ -149,10 +169,10 @@ def stopped_rank(law: Law, starts: Array) -> Array:
     reached = np.append(served + ends * (1.0 - finished[:-1]), law.mean)
     ranks = np.full(len(starts), np.inf)
     for level in range(len(starts)):
-        if mass[level] < len(law.values):
-            gain = finished[level + 1 :] - finished[level]
-            spent = reached[level + 1 :] - reached[level]
-            ranks[level] = (spent[gain > 0] / gain[gain > 0]).min()
+        gain = finished[level + 1 :] - finished[level]
+        ends = gain > ROUNDING
+        if mass[level] < len(law.values) and ends.any():
+            ranks[level] = ((reached[level + 1 :] - reached[level])[ends] / gain[ends]).min()
     return ranks
 
 
