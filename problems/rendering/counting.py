@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .blending import TRANSMITTANCE_LEAST, span
+from .blending import LEAST, MOST, decay, span
 from .compiled import compiled
-from .projection import ALPHA_MOST, HALF_A, HALF_V, LIMIT, OPACITY, SHEAR, X, Y
+from .projection import HALF_A, HALF_V, LIMIT, OPACITY, SHEAR, X, Y
 
 Array = npt.NDArray[Any]
 CHECKS = ("pixel", "centre", "leader", "any")
 WARP = 32
+FAR = np.float32(5.6)  # lanes let through by their group may lie beyond the range of `decay`
 
 # columns of the tally of a tile
 (
@@ -56,7 +57,6 @@ def count_tiles(
     their last lane is finished, and steps in which any lane blends.
     """
     height, width = transmittance.shape
-    most, least = np.float32(ALPHA_MOST), np.float32(TRANSMITTANCE_LEAST)
     one, half = np.float32(1), np.float32(0.5)
     left = np.empty(tile * tile, np.float32)
     light = np.empty((tile * tile, 3), np.float32)
@@ -138,9 +138,11 @@ def count_tiles(
                             hits2[cell2] += 1
                             hits4[cell4] += 1
                             u = np.float32(column) - middle
-                            alpha = min(most, opacity * math.exp(-(half_a * u * u + bend)))
+                            power = half_a * u * u + bend
+                            fall = decay(power) if power < FAR else math.exp(-power)
+                            alpha = min(MOST, opacity * fall)
                             after = through * (one - alpha)
-                            if after < least:
+                            if after < LEAST:
                                 left[p] = -through
                                 finished[p] = k + 1
                                 ends2[cell2] += 1

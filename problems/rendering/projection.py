@@ -66,7 +66,8 @@ def project(scene: Gaussians, camera: Camera) -> Projected:
         camera.width, camera.height, camera.near,
     )  # fmt: skip
     order = depth_order(depth)
-    return Projected(kept[order], depth[order], splats[order], extent[order], radius[order], int(frustum))
+    sorted_ = (values.take(order, axis=0) for values in (kept, depth, splats, extent, radius))
+    return Projected(*sorted_, int(frustum))
 
 
 def intrinsics(camera: Camera) -> tuple[float, float, float, float, float, float, float, float]:
