@@ -7,7 +7,7 @@ A view is checked, never trusted: its answer is scored by the referee, and a dis
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,8 @@ class PackingView:
     capacities: (types, dimensions). costs: (types,) cost of one bin in the unit of `metric`.
     counts: (types,) bins available, or None for unlimited. metric: the metric that the total cost is.
     limits: metrics whose limits it honours. decode: from (bin type, items) lists to a point, or to the
-    part of it that `decides` names. constant: what the metric adds to the bins' cost.
+    part of it that `decides` names. constant: what the metric adds to the bins' cost. others: further
+    metrics that are sums over bins, with the (types,) cost of one bin in each, for goals of these.
     """
 
     demands: Array
@@ -59,6 +60,13 @@ class PackingView:
     limits: tuple[str, ...] = ()
     decides: tuple[str, ...] | None = None
     constant: float = 0.0
+    others: Mapping[str, Array] = field(default_factory=dict)
+
+    def of(self, metric: str) -> PackingView:
+        """The view of another of its metrics; itself where it has none of that name."""
+        if metric not in self.others:
+            return self
+        return replace(self, metric=metric, costs=self.others[metric], constant=0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -180,7 +180,8 @@ class Bins:
                 after = ((left[:opened] - need) / room[kind[:opened], 0]).sum(axis=1)
                 place = int(np.argmin(np.where(fits, after, np.inf)))
             else:
-                price = (self.costs * share[:, g].max(axis=1), self.costs, density)[rule]
+                part = np.where(self.allowed[:, g], share[:, g].max(axis=1), 0.0)
+                price = (self.costs * part, self.costs, density)[rule]
                 price = np.where(self.allowed[:, g] & (left_of > 0), price, np.inf)
                 price = np.where((self.demands[:, g] <= self.capacities).all(axis=1), price, np.inf)
                 t = int(np.argmin(price))

@@ -40,12 +40,15 @@ class Packing(OneShot):
         view = problem.packing_view(given=problem._pins) if problem._pins else problem.packing_view()
         if view is None:
             return "the problem has no packing view"
+        if goal.single:
+            view = view.of(goal.objectives[0].metric)
         left = undecided(problem, view.decides)
         if left:
             return f"the view leaves {', '.join(left)} undecided"
         if not goal.single or goal.objectives[0].metric != view.metric:
             wanted = ", ".join(f"'{o.metric}'" for o in goal.objectives)
-            return f"the packing view optimises '{view.metric}', not {wanted}"
+            known = " or ".join(f"'{name}'" for name in (view.metric, *view.others))
+            return f"the packing view optimises {known}, not {wanted}"
         if goal.objectives[0].direction == "max":
             return f"the packing view minimises '{view.metric}'; it cannot be maximised"
         for limit in goal.limits:

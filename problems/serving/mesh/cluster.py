@@ -68,7 +68,9 @@ class NodeKind:
 
     def __post_init__(self) -> None:
         if not self.memory > 0:
-            raise SpaceError(f"memory of node kind '{self.name}' must be positive, got {self.memory:g} B.")
+            raise SpaceError(
+                f"memory of node kind '{self.name}' must be positive, got {self.memory / GiB:g} GiB."
+            )
         if self.slots < 1:
             raise SpaceError(f"slots of node kind '{self.name}' must be at least 1, got {self.slots}.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,6 +71,35 @@ def nodes_in_use(found: Cells) -> Figure:
         ax.set_xlabel("models")
     axes[0].set_ylabel("GPU nodes")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def capacity(
+    rows: Sequence[tuple[float, tuple[int, int], tuple[float, ...]]], slo: float, risk: float
+) -> Figure:
+    """Price of the nodes against the share met: points for what holds in all but `risk` of the draws.
+
+    rows: price, (CPU, GPU) nodes, shares met (nominal first). Bars span the draws; the line is the front.
+    """
+    figure, (ax,) = _axes(7, 4.2)
+    best, front = 0.0, []
+    surely = [(price, float(np.quantile(s, risk, method="lower")), nodes, s) for price, nodes, s in rows]
+    for price, share, nodes, shares_met in sorted(surely, key=lambda row: (row[0], -row[1])):
+        on_front = share > best
+        colour = "#2f6f9f" if on_front else "#b0b7c3"
+        ax.plot([price, price], [100 * min(shares_met), 100 * max(shares_met)], color=colour, linewidth=1)
+        ax.plot(price, 100 * share, "o", color=colour, markersize=5)
+        if on_front:
+            best = share
+            front.append((price, 100 * share))
+            ax.annotate(f"{nodes[0]} C + {nodes[1]} G", (price, 100 * share), fontsize=8,
+                        textcoords="offset points", xytext=(4, -11))  # fmt: skip
+    if front:
+        ax.step(*zip(*front, strict=True), where="post", color="#2f6f9f", linewidth=1, zorder=0)
+    ax.axhline(100 * slo, color="#c2410c", linewidth=1, linestyle="--")
+    ax.set_xlabel("price of the nodes bought, 1/h")
+    ax.set_ylabel("requests that meet their SLO, %")
+    ax.set_title("C CPU and G GPU nodes; bars: draws of the cost model's error", loc="left", fontsize=10)
     return figure
 
 

@@ -82,11 +82,17 @@ class LlmMeshPlacement(Problem):
 
     def prepare(self) -> None:
         """Check counts, sizes and the service level."""
-        for name in ("cpu_nodes", "gpu_nodes", "large_nodes"):
-            if getattr(self, name) < 0:
+        names = ("cpu_nodes", "gpu_nodes", "large_nodes", "cpu_price", "gpu_price", "large_price")
+        for name in names:
+            if not getattr(self, name) >= 0:
                 raise SpaceError(
                     f"parameter '{name}' of llm-mesh-placement must not be negative, "
                     f"got {getattr(self, name)}."
+                )
+        for name in ("prompt", "output", "load_scale", "headroom"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SpaceError(
+                    f"parameter '{name}' of llm-mesh-placement must be above 0, got {getattr(self, name)}."
                 )
         if self.models < 1 or not self.sizes:
             raise SpaceError("llm-mesh-placement needs at least one model and one architecture.")
@@ -202,7 +208,7 @@ class LlmMeshPlacement(Problem):
         }
 
     def packing_view(self, given: Mapping[str, Any] | None = None) -> PackingView:
-        """Bins are nodes; all instances are served at the least cost."""
+        """Bins are nodes; all instances are served at the least cost, or on the fewest GPUs or CPUs."""
 
         def decode(plan: Sequence[tuple[int, Sequence[int]]]) -> dict[str, Any]:
             node, following = np.zeros(self.item_count, int), 1 + np.cumsum([0, *self.counts[:-1]])
@@ -211,10 +217,11 @@ class LlmMeshPlacement(Problem):
                 following[kind] += 1
             return {"node": node}
 
+        gpu = np.array([float(k.gpu) for k in self.kinds])
         return PackingView(
             demands=self.instances.demand, capacities=self.capacities, counts=np.array(self.counts),
             costs=np.array([k.price for k in self.kinds]), metric="price", limits=("overload", "unserved"),
-            decode=decode,
+            decode=decode, others={"gpus": gpu, "cpus": 1.0 - gpu},
         )  # fmt: skip
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:

@@ -21,7 +21,7 @@ from ...scoring import Estimate
 from ...variables import Choice, Float, Int
 from ..trace import Trace
 from . import workload
-from .cluster import Cluster, ServiceLevel, cpu_node, drawn, gpu_node, slot_count
+from .cluster import Cluster, ServiceLevel, check, cpu_node, drawn, gpu_node, slot_count
 from .policy import ADMISSION, CPUS, ORDERS, PACKING, POLICIES, PREEMPTION, SHARING, Policy
 from .simulate import Outcome, simulate
 
@@ -55,6 +55,30 @@ class MeshProblem(Problem):
         for name in self.sizes:
             if name not in ARCHITECTURES:
                 architecture(name)
+
+        self._not_negative("cpu_price", "gpu_price")
+        for name in ("ttft_floor", "ttft_rate", "ttft_ceiling", "tpot"):
+            if not getattr(self, name) > 0:
+                raise SpaceError(
+                    f"parameter '{name}' of {self._label} must be above 0, got {getattr(self, name):g}."
+                )
+        if self.trace is not None:
+            _ = self.requests  # a broken file is told before anything runs
+        kinds = self.cluster(1, 1).kinds
+        check(kinds, [architecture(name) for name in self.sizes], self.level)
+
+    @property
+    def _label(self) -> str:
+        return {"LlmMesh": "llm-mesh", "LlmMeshCapacity": "llm-mesh-capacity"}.get(
+            type(self).__name__, type(self).__name__
+        )
+
+    def _not_negative(self, *names: str) -> None:
+        for name in names:
+            if not getattr(self, name) >= 0:
+                raise SpaceError(
+                    f"parameter '{name}' of {self._label} must not be negative, got {getattr(self, name):g}."
+                )
 
     @property
     def level(self) -> ServiceLevel:
@@ -126,6 +150,13 @@ class LlmMesh(MeshProblem):
     node_price = Metric("1/h", help="price of the nodes in use, mean over time")
     strict = Metric("1", help="share of requests met with no token late")
 
+    def prepare(self) -> None:
+        """Check numbers."""
+        super().prepare()
+        self._not_negative("cpu_nodes", "gpu_nodes")
+        if self.cpu_nodes + self.gpu_nodes == 0:
+            raise SpaceError("llm-mesh needs at least one node: give cpu_nodes or gpu_nodes above 0.")
+
     def policy(self, point: Mapping[str, Any]) -> Policy:
         """The policy that a point stands for."""
         names = asdict(Policy())
@@ -189,6 +220,7 @@ class LlmMeshCapacity(MeshProblem):
 
     The cost model's error is carried along: each row runs under several draws of what iterations truly
     take, while the mesh plans with the nominal ones; `met_surely` is what all but `risk` of them reach.
+    For the trade-off: `--minimize price_bought --maximize met_surely --no-limit met_surely`.
     """
 
     cost = "slow"
@@ -196,7 +228,7 @@ class LlmMeshCapacity(MeshProblem):
     policy: str = param("mesh", choices=tuple(POLICIES), help="system that serves")
     most_cpus: int = param(4, help="CPU nodes that may be bought")
     most_gpus: int = param(4, help="GPU nodes that may be bought")
-    share: float = param(0.99, help="share of requests whose service level must be met")
+    slo: float = param(0.99, help="share of requests that must meet the service level")
     draws: int = param(4, help="draws of the cost model's error")
     risk: float = param(0.1, help="share of the draws in which the answer may fail")
 
@@ -204,21 +236,35 @@ class LlmMeshCapacity(MeshProblem):
     gpu_nodes = Int(0, "most_gpus")
 
     price_bought = Metric("1/h", "min", help="price of the nodes bought")
+    nodes_bought = Metric("1", help="nodes bought, of both kinds")
+    gpus_bought = Metric("1", help="GPU nodes bought")
     met = Metric("1", help="share met by the nominal cost model")
-    met_surely = Metric("1", at_least="share", help="share met in all but `risk` of the draws")
+    met_surely = Metric("1", at_least="slo", help="share met in all but `risk` of the draws")
 
     def prepare(self) -> None:
         """Check numbers."""
         super().prepare()
-        for name in ("most_cpus", "most_gpus", "draws"):
-            if getattr(self, name) < 0:
+        self._not_negative("most_cpus", "most_gpus", "draws")
+        for name in ("slo", "risk"):
+            if not 0 <= getattr(self, name) <= 1:
                 raise SpaceError(
-                    f"parameter '{name}' of llm-mesh-capacity must not be negative, "
-                    f"got {getattr(self, name)}."
+                    f"parameter '{name}' of llm-mesh-capacity is a share from 0 to 1, "
+                    f"got {getattr(self, name):g}."
                 )
 
-    def play(self, cpus: int, gpus: int, seed: int | None = None) -> float:
-        """Share met with so many nodes; seed: which draw of the cost model's error is true."""
+    @cached_property
+    def shares(self) -> dict[tuple[int, int], tuple[float, ...]]:
+        """Shares met that were simulated so far, by nodes: nominal, then one a draw."""
+        return {}
+
+    def play(self, cpus: int, gpus: int) -> tuple[float, ...]:
+        """Shares met with so many nodes: by the nominal cost model, then with each draw of it true."""
+        if (cpus, gpus) not in self.shares:
+            seeds = (None, *range(self.draws))
+            self.shares[cpus, gpus] = tuple(self._play(cpus, gpus, seed) for seed in seeds)
+        return self.shares[cpus, gpus]
+
+    def _play(self, cpus: int, gpus: int, seed: int | None) -> float:
         if cpus + gpus == 0 or (gpus == 0 and POLICIES[self.policy].cpus == "none"):
             return 0.0
         cluster, truth = self.cluster(cpus, gpus), None
@@ -230,16 +276,41 @@ class LlmMeshCapacity(MeshProblem):
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Nominal and drawn simulations of each row."""
-        met, surely, spread = [], [], []
-        for cpus, gpus in zip(x.cpu_nodes.tolist(), x.gpu_nodes.tolist(), strict=True):
-            nominal = self.play(cpus, gpus)
-            shares = [self.play(cpus, gpus, seed) for seed in range(self.draws)]
-            met.append(nominal)
-            surely.append(float(np.quantile([nominal, *shares], self.risk, method="lower")))
-            spread.append(float(np.std([nominal, *shares]) / max(nominal, 1e-9)))
-        price = x.cpu_nodes * self.cpu_price + x.gpu_nodes * self.gpu_price
+        rows = zip(x.cpu_nodes.tolist(), x.gpu_nodes.tolist(), strict=True)
+        found = np.array([self.play(cpus, gpus) for cpus, gpus in rows])
+        nominal = found[:, 0]
+        cpus, gpus = np.asarray(x.cpu_nodes, float), np.asarray(x.gpu_nodes, float)
         return {
-            "price_bought": np.asarray(price, float),
-            "met": Estimate(np.array(met), np.array(spread)),
-            "met_surely": np.array(surely),
+            "price_bought": cpus * self.cpu_price + gpus * self.gpu_price,
+            "nodes_bought": cpus + gpus,
+            "gpus_bought": gpus,
+            "met": Estimate(nominal, found.std(axis=1) / np.maximum(nominal, 1e-9)),
+            "met_surely": np.quantile(found, self.risk, axis=1, method="lower"),
         }
+
+    def summary(self, point: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The trade-off among the node counts that were simulated: the least price of each share met."""
+        self.play(int(point["cpu_nodes"]), int(point["gpu_nodes"]))
+        rows: list[dict[str, Any]] = []
+        for nodes, shares in sorted(self.shares.items(), key=lambda pair: self._cost(*pair)):
+            price, missed = self._cost(nodes, shares)
+            if not rows or -missed > rows[-1]["met surely"]:
+                row = {"price 1/h": price, "CPU nodes": nodes[0], "GPU nodes": nodes[1]}
+                holds = "yes" if -missed >= self.slo else "no"
+                rows.append({**row, "met surely": -missed, "met": shares[0], "holds": holds})
+        return rows
+
+    def _cost(self, nodes: tuple[int, int], shares: tuple[float, ...]) -> tuple[float, float]:
+        """Price, then the share not met for sure."""
+        price = nodes[0] * self.cpu_price + nodes[1] * self.gpu_price
+        return price, -float(np.quantile(shares, self.risk, method="lower"))
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """Price of the nodes against the share met, with the spread over the draws."""
+        from .figures import capacity
+
+        self.play(int(point["cpu_nodes"]), int(point["gpu_nodes"]))
+        rows = [
+            (self._cost(nodes, shares)[0], nodes, shares) for nodes, shares in sorted(self.shares.items())
+        ]
+        return {"capacity": capacity(rows, self.slo, self.risk)}
