@@ -36,7 +36,7 @@ Start = Batch | Mapping[str, Any] | str | Path | None
 
 def solve(
     problem: Problem,
-    solver: str | Solver = "auto",
+    solver: Any = "auto",
     goal: Goal | None = None,
     budget: Budget | None = None,
     *,

@@ -22,6 +22,7 @@ from ..problems.domain import Domain, label_name
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from ..problems.scoring import Scores
+from ..problems.space import Space
 from .base import AskTell, Budget, Run
 from .evolutionary import population_size
 from .repair import mender
@@ -152,22 +153,9 @@ class OptunaSampler(AskTell):
         return trial, self._suggested(trial)
 
     def _suggested(self, trial: Any) -> Batch:
-        """The point of a trial: every active entry suggested, parents first; repaired."""
-        columns: dict[str, Array] = {}
-        for name in self.space.order:
-            domain = self.space.domains[name]
-            values = np.array(domain.first).reshape(domain.cells)
-            for cell in self._cells(columns, name, 1, 0):
-                values[cell] = _suggest(trial, cell_name(domain, cell), domain)
-            columns[name] = values.reshape(1, *domain.width)
-        point = self.space.canonical(columns, 1)
+        """The point of a trial; repaired."""
+        point = suggested(self.space, trial)
         return self._mend(point) if self._mend else point
-
-    def _cells(self, columns: dict[str, Array], name: str, rows: int, row: int) -> list[int]:
-        """The entries of a variable that are to be decided: active, and with more than one value."""
-        if _constant(self.space.domains[name]):
-            return []
-        return np.flatnonzero(self.space.active(columns, name, rows)[row].ravel()).tolist()
 
     def _parameters(self, batch: Any, row: int) -> dict[str, Any]:
         """A point as the study's parameters, to queue it."""
@@ -175,7 +163,7 @@ class OptunaSampler(AskTell):
         found: dict[str, Any] = {}
         for name, domain in self.space.domains.items():
             values = columns[name][row].reshape(domain.cells)
-            for cell in self._cells(columns, name, len(batch), row):
+            for cell in _cells(self.space, columns, name, len(batch), row):
                 value: Any = values[cell].item()
                 if domain.kind == "labels":
                     value = label_name(domain.labels[value])
@@ -328,6 +316,25 @@ class QMC(OptunaSampler):
         import optuna
 
         return optuna.samplers.QMCSampler(seed=self._seed, scramble=True, warn_independent_sampling=False)
+
+
+def suggested(space: Space, trial: Any) -> Batch:
+    """The point of a trial: every active entry suggested, parents before what depends on them."""
+    columns: dict[str, Array] = {}
+    for name in space.order:
+        domain = space.domains[name]
+        values = np.array(domain.first).reshape(domain.cells)
+        for cell in _cells(space, columns, name, 1, 0):
+            values[cell] = _suggest(trial, cell_name(domain, cell), domain)
+        columns[name] = values.reshape(1, *domain.width)
+    return space.canonical(columns, 1)
+
+
+def _cells(space: Space, columns: dict[str, Array], name: str, rows: int, row: int) -> list[int]:
+    """The entries of a variable that are to be decided: active, and with more than one value."""
+    if _constant(space.domains[name]):
+        return []
+    return np.flatnonzero(space.active(columns, name, rows)[row].ravel()).tolist()
 
 
 def cell_name(domain: Domain, cell: int) -> str:

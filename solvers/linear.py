@@ -8,9 +8,12 @@ at half the true value.
 
 from __future__ import annotations
 
+import re
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import highspy
@@ -363,6 +366,42 @@ def minimize(
         duals = np.array(solver.getSolution().row_dual)[-len(constraints) :]
         prices = tuple((duals * row_scale[-len(constraints) :] / cost_scale).tolist())
     return Outcome(x, bound, infeasible, unbounded, interrupted, status == states.kTimeLimit, prices)
+
+
+def mps(
+    model: LinearModel, objective: Row, constraints: list[Constraint], *, maximise: bool, factor: float
+) -> str:
+    """A model with an objective and extra constraints as the text of an MPS file.
+
+    Columns keep the names of the Pyomo variables and their units; rows are scaled to order one, the
+    objective is multiplied by `factor`.
+    """
+    extra = sp.csr_matrix(np.array([c.row.coefficients for c in constraints]).reshape(-1, len(model.lower)))
+    matrix = sp.vstack([model.matrix, extra]).tocsr()
+    low = np.concatenate([model.row_lower, [c.lower - c.row.constant for c in constraints]])
+    high = np.concatenate([model.row_upper, [c.upper - c.row.constant for c in constraints]])
+    scale = _row_scale(matrix, low, high)
+    matrix = (sp.diags(scale) @ matrix).tocsc() if matrix.shape[0] else matrix.tocsc()
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = matrix.shape[1], matrix.shape[0]
+    lp.col_cost_, lp.offset_ = objective.coefficients * factor, objective.constant * factor
+    lp.col_lower_, lp.col_upper_ = model.lower, model.upper
+    lp.row_lower_, lp.row_upper_ = low * scale, high * scale
+    lp.sense_ = highspy.ObjSense.kMaximize if maximise else highspy.ObjSense.kMinimize
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+    lp.integrality_ = [kinds[int(i)] for i in model.integer]
+    lp.col_names_ = [re.sub(r"\s+", "", str(v.name)) for v in model.variables]
+    lp.row_names_ = [f"r{i}" for i in range(matrix.shape[0])]
+    solver = highspy.Highs()
+    solver.setOptionValue("output_flag", False)
+    solver.setOptionValue("small_matrix_value", 1e-12)
+    solver.passModel(lp)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.mps"
+        solver.writeModel(str(file))
+        return file.read_text()
 
 
 def _run(solver: Any, seconds: float | None) -> bool:

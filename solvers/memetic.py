@@ -23,6 +23,7 @@ from ..problems.batch import take
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from .base import Budget, Certificate, OneShot, Run
+from .repair import mender
 from .variation import Coding, Genes
 
 Array = npt.NDArray[Any]
@@ -104,6 +105,7 @@ class Cube:
         self.count = np.zeros(self.width, np.int64)
         self.count[self.coding.discrete] = self.coding._grid.count
         self.best = Answer(np.full(self.width, 0.5), np.inf, np.inf, np.empty(0))
+        self._mend = mender(run.problem, run.goal)
         self._seen: set[int] = set()
         self._idle = 0
 
@@ -123,6 +125,7 @@ class Cube:
             raise Spent
         empty = np.empty((len(units), 0), np.int64)
         batch = self.coding.decode(Genes(np.clip(units, 0.0, 1.0), empty, ()))
+        batch = self._mend(batch) if self._mend else batch
         hashes = run.problem.space.hashes(batch).tolist()
         fresh = [h not in self._seen for h in hashes]
         left = run.evaluations_left

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
+from typing import Any
 
 from ..errors import BudgetError, SolverUnavailable, TradespaceError, nearest
 from ..problems.goal import ResolvedGoal
@@ -40,7 +41,8 @@ VIEWS = {"gittins": "jobs_view", "packing": "packing_view", "milp": "milp_view"}
 
 
 def make(name: str) -> Solver:
-    """A solver by name; "optuna:NAME" is any sampler of Optuna, "FILE.py:CLASS" one of the user's own.
+    """A solver by name; "optuna:NAME" is any sampler of Optuna, "pymoo:NAME" an algorithm of pymoo,
+    "FILE.py:CLASS" one of the user's own.
 
     Raises SolverUnavailable with the nearest name.
     """
@@ -48,6 +50,10 @@ def make(name: str) -> Solver:
         from .bayesian import OptunaSampler
 
         return OptunaSampler(name.removeprefix("optuna:"))
+    if name.startswith("pymoo:"):
+        from .pymoo_algorithms import PymooAlgorithm
+
+        return PymooAlgorithm(name.removeprefix("pymoo:"))
     if ":" in name:
         from .outside import outside
 
@@ -57,6 +63,29 @@ def make(name: str) -> Solver:
     module, _, label = SOLVERS[name].partition(":")
     solver: Solver = getattr(importlib.import_module(f".{module}", __package__), label)()
     return solver
+
+
+def as_solver(given: Any) -> Solver:
+    """A solver from a name, a solver, an Optuna sampler or a pymoo algorithm.
+
+    Raises SolverUnavailable for anything else.
+    """
+    if isinstance(given, str):
+        return make(given)
+    if isinstance(given, Solver):
+        return given
+    if hasattr(given, "sample_relative"):
+        from .bayesian import OptunaSampler
+
+        return OptunaSampler(given)
+    if hasattr(given, "infill") and hasattr(given, "setup"):
+        from .pymoo_algorithms import PymooAlgorithm
+
+        return PymooAlgorithm(given)
+    raise SolverUnavailable(
+        "solver must be a name, a Solver, an Optuna sampler or a pymoo algorithm, "
+        f"got {type(given).__name__}."
+    )
 
 
 def choose(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver, str]:
@@ -107,14 +136,14 @@ def sampling_order(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tupl
     return (evolution,) if many and problem.cost == "fast" else ("tpe", evolution)
 
 
-def select(name: str | Solver, problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver, str]:
+def select(name: Any, problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver, str]:
     """The solver called `name` ("auto" included), or given as an object, and why it was taken.
 
     Raises SolverUnavailable where it refuses this problem, goal or budget.
     """
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return choose(problem, goal, budget)
-    solver = make(name) if isinstance(name, str) else name
+    solver = as_solver(name)
     name = solver.name
     refused = solver.accepts(problem, goal, budget)
     if refused is not None:

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from .problems.scoring import Estimate, Scores, pointwise
     from .problems.variables import Bool, Choice, Float, Int, Menu, Permutation
     from .problems.views import JobClass, JobsView, MilpView, PackingView, dense_ranks
+    from .search.bridges import optuna_objective, pymoo_problem, write_mps
     from .search.check import check
     from .search.compare import Comparison, compare
+    from .search.export import recorded_rows
     from .search.result import Result
     from .search.run import regoal, resume, solve
     from .solvers.base import Budget, Certificate
@@ -58,8 +60,10 @@ _HOMES = {
     "problems.scoring": ("Estimate", "Scores", "pointwise"),
     "problems.variables": ("Bool", "Choice", "Float", "Int", "Menu", "Permutation"),
     "problems.views": ("JobClass", "JobsView", "MilpView", "PackingView", "dense_ranks"),
+    "search.bridges": ("optuna_objective", "pymoo_problem", "write_mps"),
     "search.check": ("check",),
     "search.compare": ("Comparison", "compare"),
+    "search.export": ("recorded_rows",),
     "search.result": ("Result",),
     "search.run": ("regoal", "resume", "solve"),
     "solvers.base": ("Budget", "Certificate"),
@@ -110,12 +114,16 @@ __all__ = [
     "dense_ranks",
     "device",
     "kB",
+    "optuna_objective",
     "param",
     "pointwise",
     "problem",
+    "pymoo_problem",
+    "recorded_rows",
     "regoal",
     "resume",
     "solve",
+    "write_mps",
 ]  # fmt: skip
 
 

@@ -350,12 +350,14 @@ def report(
 @app.command()
 def export(
     run: RunName,
-    out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .json, or .npz.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write: .csv, .json, .npz, .parquet; .mps is the model.")
+    ],
     rows: Annotated[bool, typer.Option("--rows", help="Every recorded row instead of the front.")] = False,
     runs: RunsFolder = RUNS,
     json: Json = False,
 ) -> None:
-    """Write the front of a run (or all its rows) to a file."""
+    """Write the front of a run (or all its rows, or its MILP model) to a file."""
     from .exporting import export_run
 
     export_run(run, runs, out, rows, json)

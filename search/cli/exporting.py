@@ -1,71 +1,56 @@
-"""`optimize export`: the front or the rows of a run as a file."""
+"""`optimize export`: the front or the rows of a run as a file, or its problem for another solver."""
 
 from __future__ import annotations
 
-import io
-import json as json_text
 from pathlib import Path
 
-import numpy as np
-
 from ...errors import DataError
-from ...problems.batch import concatenate
-from ...problems.scoring import Scores, join_scores
-from ..folder import RunFolder, find_run, plain
-from ..result import Result, front_columns
+from ...problems.goal import Goal
+from ..bridges import write_mps
+from ..export import FORMATS, content, rows_of
+from ..folder import RunFolder, find_run
+from ..result import Result
 from ..run import recorded_problem
 from .console import console, print_json
 
-FORMATS = (".csv", ".json", ".npz")
+MODEL = ".mps"
 
 
 def export_run(name: str, runs: Path, out: Path, rows: bool, json: bool) -> None:
-    """Write the front of a run, or all its recorded rows, to `out`.
+    """Write the front of a run, all its recorded rows, or its MILP view (.mps) to `out`.
 
-    Raises DataError for a format it does not know, or a run without an answer.
+    Raises DataError for a format it does not know or that cannot hold this, or a run without an answer.
     """
-    if out.suffix not in FORMATS:
-        raise DataError(f"--out '{out}' must end in {', '.join(FORMATS)}.")
+    if out.suffix not in {*FORMATS, MODEL}:
+        raise DataError(f"--out '{out}' must end in {', '.join([*FORMATS, MODEL])}.")
     folder = find_run(name, runs)
-    columns = _rows(folder) if rows else Result.load(folder.path).front_columns
+    if out.suffix == MODEL:
+        _model(folder, out, rows, json)
+        return
+    if rows:
+        columns, damaged = rows_of(folder)
+        for sentence in damaged:
+            console(stderr=True).print(f"note: {sentence}", markup=False)
+    else:
+        columns = Result.load(folder.path).front_columns
     if not columns:
         raise DataError(f"run {folder.id} has no feasible point to export; --rows exports what was scored.")
     count = len(next(iter(columns.values())))
-    if out.suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **columns)
-        content = buffer.getvalue()
-    elif out.suffix == ".json":
-        listed = {n: c.tolist() for n, c in columns.items()}
-        content = json_text.dumps(
-            [{n: c[i] for n, c in listed.items()} for i in range(count)], default=plain
-        ).encode()
-    else:
-        import pandas as pd
-
-        frame = pd.DataFrame(
-            {n: [json_text.dumps(v) for v in c.tolist()] if c.ndim > 1 else c for n, c in columns.items()}
-        )
-        content = frame.to_csv(index=False).encode()
-    RunFolder(out.parent).write_bytes(out.name, content)
+    RunFolder(out.parent).write_bytes(out.name, content(columns, out.suffix))
     if json:
         print_json({"file": str(out), "rows": count})
     else:
         console().print(f"wrote {count:,} {'rows' if rows else 'points of the front'} to {out}")
 
 
-def _rows(folder: RunFolder) -> dict[str, np.ndarray]:
-    """Every recorded row with its metrics, labels spelled out."""
-    problem = recorded_problem(folder.read_json("run.json"))
-    damaged: list[str] = []
-    batches, scores = [], []
-    for columns in folder.read_rows(damaged):
-        batches.append(problem.space.restore({n[2:]: v for n, v in columns.items() if n.startswith("x.")}))
-        metrics = {n[2:]: v for n, v in columns.items() if n.startswith("m.")}
-        scores.append(Scores(metrics, {}, columns["failed"], {}))
-    if not batches:
-        raise DataError(f"run {folder.id} recorded no rows{'; ' + damaged[0] if damaged else ''}.")
-    for sentence in damaged:
-        console(stderr=True).print(f"note: {sentence}", markup=False)
-    joined = join_scores(scores)
-    return {**front_columns(problem, concatenate(batches), joined), "failed": joined.failed}
+def _model(folder: RunFolder, out: Path, rows: bool, json: bool) -> None:
+    """The MILP view of a run's problem, with the run's goal."""
+    if rows:
+        raise DataError("an .mps file holds a model, no rows; leave out --rows, or write .csv or .parquet.")
+    record = folder.read_json("run.json")
+    goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()})
+    wrote = write_mps(recorded_problem(record), out, goal)
+    if json:
+        print_json({"file": str(out), **wrote})
+    else:
+        console().print(f"wrote a model of {wrote['columns']:,} columns and {wrote['rows']:,} rows to {out}")
