@@ -118,7 +118,7 @@ def described(
             a, b = (old[tuple(place)], new[tuple(place)]) if place else (old.item(), new.item())
             if a != b:
                 entry = f"{name}{place}" if place else name
-                found.append((entry, *(_cell(v) for v in (a, b))))
+                found.append((entry, _cell(a), _cell(b)))
             if len(found) >= most:
                 return tuple(found)
     return tuple(found)

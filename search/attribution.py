@@ -103,7 +103,8 @@ def known(right: Array, values: list[Array], answer: int) -> Array:
                 counts = right[teaching].sum(axis=0)
                 chosen[judged] = default if counts[default] == counts.max() else int(np.argmax(counts))
     every = np.arange(draws)
-    return right[every, chosen].astype(float) - right[:, default]
+    lift: Array = right[every, chosen].astype(float) - right[:, default]
+    return lift
 
 
 def equal_bins(value: Array, bins: int) -> Array:

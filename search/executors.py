@@ -196,7 +196,7 @@ def width(executor: Any) -> int:
     """How many shards an executor works on at once, as far as it says."""
     client = getattr(executor, "_client", None)
     if client is not None and hasattr(client, "nthreads"):
-        return max(1, sum(client.nthreads().values()))
+        return max(1, int(sum(client.nthreads().values())))
     return int(getattr(executor, "_max_workers", 1) or 1)
 
 

@@ -62,7 +62,7 @@ class Explanation:
 
     def sections(self) -> list[tuple[str, tuple[str, ...]]]:
         """The explanation in words: (title, sentences)."""
-        parts = [("Solver", (self.why,))]
+        parts: list[tuple[str, tuple[str, ...]]] = [("Solver", (self.why,))]
         own = tuple(f"{title}: {told}" for title, told in self.own.items() if isinstance(told, str))
         if own:
             parts.append(("What the problem says", own))

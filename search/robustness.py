@@ -250,7 +250,7 @@ def judge(found: Outcomes, answer: int = 0) -> Robustness:
 def _rivals(winners: Array, answer: int) -> list[tuple[int, float]]:
     """Who is best where the answer is not: the candidate with most of those draws, then of the rest."""
     left = winners[~winners[:, answer]]
-    found = []
+    found: list[tuple[int, float]] = []
     while len(left) and len(found) < MOST_RIVALS:
         wins = left.sum(axis=0)
         best = int(np.argmax(wins))

@@ -333,7 +333,7 @@ def program(cube: Cube, start: Array, real: Array, step: float = STEP) -> Array:
             "jac": lambda z: -slope(z)[1] / sizes[:, None],
         })  # fmt: skip
     with np.errstate(all="ignore"):
-        found = minimize(
+        found = minimize(  # type: ignore[call-overload]  # the stubs know no such constraints
             lambda z: value(z)[0] / size, z, jac=lambda z: slope(z)[0] / size, method="SLSQP",
             bounds=[(0.0, 1.0)] * len(real), constraints=limits, options={"maxiter": 100, "ftol": 1e-14},
         )  # fmt: skip

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ...errors import DataError
 from .cameras import Camera
-from .compiled import compiled
+from .compiled import Scalar, compiled
 from .projection import HALF_A, HALF_V, LIMIT, SHEAR, Projected, X, Y
 
 Array = npt.NDArray[Any]
@@ -126,7 +126,7 @@ def _scatter(
 
 
 @compiled
-def _range(low: float, high: float, size: float, count: int, shift: int) -> tuple[int, int]:
+def _range(low: Scalar, high: Scalar, size: Scalar, count: int, shift: int) -> tuple[int, int]:
     """First and last tile of an interval within the frame (last < first where none)."""
     least, most = max(low * size, 0.0), min(high * size, float(count))
     if not (least < count and most >= 0):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .compiled import compiled
+from .compiled import Scalar, compiled
 from .projection import ALPHA_MOST, BLUE, GREEN, HALF_A, HALF_V, LIMIT, OPACITY, RED, SHEAR, X, Y
 
 Array = npt.NDArray[Any]
@@ -134,7 +134,7 @@ def decay(power: float) -> float:
 
 
 @compiled
-def span(centre: float, reach: float, count: int) -> tuple[int, int]:
+def span(centre: Scalar, reach: Scalar, count: int) -> tuple[int, int]:
     """First and last of `count` whole positions within `reach` of `centre` (last < first where none)."""
     low = max(centre - reach + ROUND_UP, np.float32(0))
     high = min(centre + reach + MARGIN, np.float32(count - 1))

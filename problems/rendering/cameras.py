@@ -86,7 +86,8 @@ class Camera:
     @property
     def forward(self) -> Array:
         """Direction of view in the world, (3,)."""
-        return self.rotation[2]
+        forward: Array = self.rotation[2]
+        return forward
 
     @property
     def digest(self) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numba
+import numpy as np
 import numpy.typing as npt
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = npt.NDArray[Any]
+Scalar: TypeAlias = "float | np.floating[Any]"
 
 
 def compiled(function: F) -> F:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .blending import LEAST, MOST, decay, span
-from .compiled import compiled
+from .compiled import Scalar, compiled
 from .projection import HALF_A, HALF_V, LIMIT, OPACITY, SHEAR, X, Y
 
 Array = npt.NDArray[Any]
@@ -203,8 +203,8 @@ def count_tiles(
 
 @compiled
 def _passes(
-    band: int, g: int, samples: int, pitch: float, offset: float, rows: int, wide: int,
-    x: float, y: float, half_a: float, shear: float, half_v: float, limit: float,
+    band: int, g: int, samples: int, pitch: Scalar, offset: Scalar, rows: int, wide: int,
+    x: Scalar, y: Scalar, half_a: Scalar, shear: Scalar, half_v: Scalar, limit: Scalar,
 ) -> bool:  # fmt: skip
     """Whether any sample of a group has alpha >= 1/255."""
     for i in range(samples):

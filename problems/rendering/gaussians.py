@@ -71,7 +71,7 @@ class Gaussians:
             bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
             self._refuse(name, bad, "must be finite numbers")
 
-    def _refuse(self, name: str, bad: Array, rule: str) -> None:
+    def _refuse(self, name: str, bad: Any, rule: str) -> None:
         if bad.any():
             first = int(np.argmax(bad))
             got = np.array2string(getattr(self, name)[first].ravel()[:4], precision=4)
@@ -109,8 +109,8 @@ class Gaussians:
             np.pad(g.harmonics, ((0, 0), (0, most - g.harmonics.shape[1]), (0, 0))) for g in (self, other)
         )
         names = ("means", "scales", "quaternions", "opacities")
-        joined = (np.concatenate([getattr(self, n), getattr(other, n)]) for n in names)
-        return Gaussians(*joined, np.concatenate([first, second]))
+        joined = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in names}
+        return Gaussians(**joined, harmonics=np.concatenate([first, second]))
 
     @cached_property
     def digest(self) -> str:

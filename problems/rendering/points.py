@@ -27,7 +27,8 @@ def of_points(means: Array, colours: Array, *, opacity: float = OPACITY) -> Colu
     if not finite.all():
         raise DataError(f"{int((~finite).sum()):,} of its {len(means):,} points are not finite.")
     if len(means) > NEIGHBOURS:
-        distance = cKDTree(means).query(means, k=NEIGHBOURS + 1)[0][:, 1:].mean(axis=1)
+        near = np.asarray(cKDTree(means).query(means, k=NEIGHBOURS + 1)[0])
+        distance = near[:, 1:].mean(axis=1)
         distance = SIZE * np.minimum(distance, np.quantile(distance, LARGEST))
     else:
         distance = np.full(len(means), 0.01)

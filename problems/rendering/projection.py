@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cameras import Camera
-from .compiled import compiled
+from .compiled import Scalar, compiled
 from .gaussians import Gaussians
 
 Array = npt.NDArray[Any]
@@ -182,7 +182,7 @@ def _project(
 
 
 @compiled
-def evaluate_basis(x: float, y: float, z: float, coefficients: int, basis: Array) -> None:
+def evaluate_basis(x: Scalar, y: Scalar, z: Scalar, coefficients: int, basis: Array) -> None:
     """Real spherical harmonics of a unit direction, signs and order as in trained scenes."""
     basis[0] = 0.28209479177387814
     if coefficients > 1:

@@ -18,7 +18,7 @@ from .gaussians import Gaussians
 Array = npt.NDArray[Any]
 
 
-def rotation_matrix(quaternion: Sequence[float]) -> Array:
+def rotation_matrix(quaternion: Sequence[float] | Array) -> Array:
     """Rotation matrix (3, 3) of a unit quaternion w x y z."""
     w, x, y, z = quaternion
     return np.array([

@@ -183,7 +183,8 @@ def _palette(further: dict[str, Any], source: Source, count: int) -> Array:
         raise DataError(
             f"a label of its shN is {label.max():,}, beyond the {entries:,} entries of the palette."
         )
-    return book[palette[label]]
+    coefficients: Array = book[palette[label]]
+    return coefficients
 
 
 def _plane(source: Source, name: Any, count: int) -> Array:

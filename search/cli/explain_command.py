@@ -16,8 +16,7 @@ from ..explain_figures import explanation_figures
 from ..explanation import FILE, Explanation
 from ..folder import RunFolder, find_run
 from ..static import draw, png
-from .apply_command import print_rows
-from .console import console, print_json, rows, table
+from .console import console, print_json, print_rows, rows, table
 
 TOLD = 2.0
 """Expected seconds of draws from which they are told beforehand."""

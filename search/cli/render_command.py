@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def draw_scene(scene_path: Path, look: Look, out: Path, counting: bool, json: bo
             start = time.perf_counter()
             frame = render(
                 scene, camera, counting=counting, **options,
-                progress=lambda f, i=i, w=what: bar((i + f) / len(cameras), w),
+                progress=_part(bar, i, len(cameras), what),
             )  # fmt: skip
             seconds = time.perf_counter() - start
             path = _write(frame, out if len(cameras) == 1 else _numbered(out, i, len(cameras)))
@@ -143,6 +143,11 @@ def _background(text: str) -> tuple[float, float, float]:
 
 def _numbered(out: Path, i: int, count: int) -> Path:
     return out.with_name(f"{out.stem}-{i:0{len(str(count - 1))}d}{out.suffix}")
+
+
+def _part(bar: Callable[[float, str], None], done: int, frames: int, what: str) -> Callable[[float], None]:
+    """Progress within one frame as progress of all."""
+    return lambda share: bar((done + share) / frames, what)
 
 
 def _write(frame: Frame, path: Path) -> Path:

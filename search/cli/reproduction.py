@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def reproduce_problem(name: str, arguments: list[str], folder: Path | None, json
         console().print(f"drawn       {path}", markup=False)
 
 
-def grouped(found: list[Row]) -> Iterator[tuple[list[str], list[Row]]]:
+def grouped(found: Sequence[Row]) -> Iterator[tuple[list[str], list[Row]]]:
     """Consecutive rows that share their repeated columns: the shared texts, and the rows without them."""
     hoisted: list[str] = []
     for name in SHARED:
