@@ -101,7 +101,7 @@ def _blend_block(
         through = state[p]
         u = np.float32(column + j) - middle
         power = half_a * u * u
-        alpha = opacity * decay(power + bend)
+        alpha: Any = opacity * decay(power + bend)
         alpha = alpha if alpha < MOST else MOST
         alpha = alpha if power <= rest else zero
         alpha = alpha if through > 0 else zero
@@ -117,7 +117,7 @@ def _blend_block(
 
 
 @compiled
-def decay(power: float) -> float:
+def decay(power: Any) -> Any:
     """exp(-power) for 0 <= power <= 5.6, to 2.4e-6 of its value; exp(-5.6) beyond.
 
     A polynomial of degree 5 (Chebyshev nodes) for exp(-power / 8) over 0 to 5.6 / 8, squared three times.

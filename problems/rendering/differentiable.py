@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .binning import TileLists, bin_tiles
 from .cameras import Camera
 from .gaussians import Gaussians
 from .projection import ALPHA_LEAST, ALPHA_MOST, LOW_PASS, intrinsics, project
 
-Tensor = torch.Tensor
 STOP = 1e-4
 CHUNK = 64  # entries of a list at a time
 ELEMENTS = 1 << 22  # of the largest tensor: a bound on memory

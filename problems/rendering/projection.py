@@ -66,8 +66,10 @@ def project(scene: Gaussians, camera: Camera) -> Projected:
         camera.width, camera.height, camera.near,
     )  # fmt: skip
     order = depth_order(depth)
-    sorted_ = (values.take(order, axis=0) for values in (kept, depth, splats, extent, radius))
-    return Projected(*sorted_, int(frustum))
+    kept, depth, splats, extent, radius = (
+        v.take(order, axis=0) for v in (kept, depth, splats, extent, radius)
+    )
+    return Projected(kept, depth, splats, extent, radius, int(frustum))
 
 
 def intrinsics(camera: Camera) -> tuple[float, float, float, float, float, float, float, float]:
