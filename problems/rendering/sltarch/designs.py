@@ -85,52 +85,64 @@ class Tables:
 @lru_cache(maxsize=2_048)
 def tables(world: World, point: Algorithm) -> Tables:
     """The tables of one algorithm point; its counts come from disk where it was drawn before."""
-    work = searched(world, point.subtree, point.merging, point.threshold, point.interval)
-    frame = drawn(world, point)
+    found = _search_tables(world, point.subtree, point.merging, point.threshold, point.interval)
+    return Tables(**found, **_frame_tables(world, point.threshold, point.group, point.check, point.interval))
+
+
+@lru_cache(maxsize=512)
+def _search_tables(
+    world: World, subtree: int, merging: bool, threshold: float, interval: int
+) -> dict[str, Array]:
+    """Time, bytes, energy and area of every search core; points that draw differently share them."""
+    work = searched(world, subtree, merging, threshold, interval)
     shape = (len(options(SEARCH)), len(MENUS["clock"]), len(MENUS["channels"]))
     time, busy = np.empty(shape), np.empty(shape)
     moved, spent, area = (np.empty(shape[0]) for _ in range(3))
-    queues = len(MENUS["search_queue"])
+    known: dict[tuple[float, ...], int] = {}  # designs that differ in their queue alone take the same time
     for i, (units, buffer, queue, cache) in enumerate(options(SEARCH)):
         design = cores.SearchDesign(int(units), buffer, int(queue), cache)
         area[i] = cores.search_area(design)
-        twin = i - len(MENUS["search_cache"])  # the same but for the queue, which takes no time
-        simulated = i // len(MENUS["search_cache"]) % queues == 0
+        twin = known.setdefault((units, buffer, cache), i)
         for j, clock in enumerate(MENUS["clock"]):
             for k, channels in enumerate(MENUS["channels"]):
-                if not simulated and (j or k):
-                    continue
-                rate = float(cores.bandwidth(channels)) / clock
-                found = cores.search(work, design, rate, cores.LATENCY * clock)
-                time[i, j, k], busy[i, j, k] = found.cycles / clock, found.busy
-        if not simulated:
+                if twin == i:
+                    rate = float(cores.bandwidth(channels)) / clock
+                    found = cores.search(work, design, rate, cores.LATENCY * clock)
+                    time[i, j, k], busy[i, j, k] = found.cycles / clock, found.busy
+        if twin != i:
+            found = cores.search(work, design, 1.0, 0.0)
             time[i], busy[i] = time[twin], busy[twin]
         moved[i], spent[i] = found.bytes, found.energy
-    raster = frame.raster(point.group)
+    names = ("search_time", "search_busy", "search_bytes", "search_energy", "search_area")
+    return dict(zip(names, (time, busy, moved, spent, area), strict=True))
+
+
+@lru_cache(maxsize=512)
+def _frame_tables(world: World, threshold: float, group: int, check: str, interval: int) -> dict[str, Any]:
+    """Cycles, energies and bytes of all but the search; how subtrees are cut does not matter to them."""
+    frame = drawn(world, Algorithm(threshold=threshold, group=group, check=check, interval=interval))
+    raster = frame.raster(group)
     settings = [tuple(map(int, o)) for o in options(RASTER)]
-    return Tables(
-        search_time=time,
-        search_busy=busy,
-        search_bytes=moved,
-        search_energy=spent,
-        search_area=area,
-        project_cycles=np.array([cores.project_cycles(frame.selected, int(n)) for n in MENUS["projectors"]]),
-        project_area=np.array([cores.project_area(int(n)) for n in MENUS["projectors"]]),
-        sort_cycles=np.array([cores.sort_cycles(frame.lists, int(n)) for n in MENUS["sorters"]]),
-        sort_area=np.array([cores.sort_area(int(n)) for n in MENUS["sorters"]]),
-        raster_cycles=np.array([cores.raster_cycles(raster, *o) for o in settings]),
-        raster_area=np.array([cores.raster_area(*o) for o in settings]),
-        energy={
+    return {
+        "project_cycles": np.array(
+            [cores.project_cycles(frame.selected, int(n)) for n in MENUS["projectors"]]
+        ),
+        "project_area": np.array([cores.project_area(int(n)) for n in MENUS["projectors"]]),
+        "sort_cycles": np.array([cores.sort_cycles(frame.lists, int(n)) for n in MENUS["sorters"]]),
+        "sort_area": np.array([cores.sort_area(int(n)) for n in MENUS["sorters"]]),
+        "raster_cycles": np.array([cores.raster_cycles(raster, *o) for o in settings]),
+        "raster_area": np.array([cores.raster_area(*o) for o in settings]),
+        "energy": {
             "project": cores.project_energy(frame.selected),
             "sort": cores.sort_energy(frame.lists),
             "raster": cores.raster_energy(raster),
         },
-        bytes=cores.frame_bytes(
+        "bytes": cores.frame_bytes(
             gaussians=frame.selected, coefficients=frame.coefficients, projected=frame.projected,
             pairs=float(frame.lists.sum()), pixels=frame.pixels,
         ),
-        drawn=frame,
-    )  # fmt: skip
+        "drawn": frame,
+    }  # fmt: skip
 
 
 def places(columns: Mapping[str, Array], names: tuple[str, ...]) -> Array:

@@ -78,6 +78,12 @@ def components(problem: SLTarch, algorithm: Algorithm) -> dict[str, Component]:
     }
 
 
+def undecided() -> MilpView:
+    """The view of a problem whose algorithm is not fixed: it only says that it decides the hardware."""
+    nothing: dict[str, Any] = {}
+    return MilpView(pyo.ConcreteModel(), nothing, lambda: nothing, lambda point: None, decides=HARDWARE)
+
+
 def view(problem: SLTarch, pins: Mapping[str, Any]) -> MilpView:
     """The programme; pins: values of the algorithm's variables, and of hardware ones that are fixed."""
     algorithm = problem.algorithm(pins)
@@ -165,7 +171,7 @@ def view(problem: SLTarch, pins: Mapping[str, Any]) -> MilpView:
         "power": problem.rate * energy,
         "loss": problem.loss_of(found) * pyo.quicksum(model.shared[g] for g in allowed),
     }
-    return MilpView(model, metrics, decode, encode, upper=UPPER)
+    return MilpView(model, metrics, decode, encode, upper=UPPER, decides=HARDWARE)
 
 
 def _number(point: Mapping[str, Any], names: tuple[str, ...]) -> int:

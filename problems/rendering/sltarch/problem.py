@@ -45,9 +45,9 @@ class SLTarch(Problem):
     scene: Path | None = param(
         None, help="a trained scene (PLY, compressed PLY, SOG, SPZ); none: one made in code"
     )
-    gaussians: int = param(30_000, help="Gaussians of the scene made in code")
-    width: int = param(800, help="pixels across")
-    height: int = param(608, help="pixels down")
+    gaussians: int = param(20_000, help="Gaussians of the scene made in code")
+    width: int = param(400, help="pixels across")
+    height: int = param(304, help="pixels down")
     distance: float = param(1.5, help="of the camera from the middle of the scene, in extents of it")
     azimuth: float = param(30.0, help="of the camera about the scene, degrees")
     elevation: float = param(15.0, help="of the camera above the ground, degrees")
@@ -195,14 +195,16 @@ class SLTarch(Problem):
         found = self.tables(self.algorithm(point))
         return found, self.stages(found, {name: np.array([point[name]]) for name in HARDWARE})
 
-    def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView | None:
-        """One binary a component's setting and shared setting, for a fixed algorithm point; else None."""
-        pins = {**self._pins, **(given or {})}
-        if any(name not in pins for name in ALGORITHM if name != "check" or pins.get("group", 2) != 1):
-            return None
-        from .milp import view
+    def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
+        """One binary a component's setting and shared setting; it decides the hardware alone.
 
-        return view(self, pins)
+        Without an algorithm point there is nothing to count, and the view expresses no metric.
+        """
+        from .milp import undecided, view
+
+        pins = {**self._pins, **(given or {})}
+        fixed = all(n in pins for n in ALGORITHM if n != "check" or pins.get("group", 2) != 1)
+        return view(self, pins) if fixed else undecided()
 
     def explain_infeasible(self, goal: ResolvedGoal) -> str:
         """Which limit cannot be met and the least it could be."""
