@@ -1,0 +1,202 @@
+"""What step 8's level of detail, cost models and search promise, each beside its bar.
+
+    python benchmarks/sltarch.py [ROW ...] [--scene FILE ...]
+
+Rows: cut, reuse, calibration, gpu, sweep, milp, reproduce. Without --scene they take a scene made in code;
+with several, each in turn. Times are CPU times of one thread; the machine may be shared.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+import tradespace as ts
+from tradespace.costmodels import splatting, splatting_cores
+from tradespace.hardware import device
+from tradespace.hardware.accelerators import accelerator
+from tradespace.problems.rendering import cameras, cut, hierarchy, sltree
+from tradespace.problems.rendering.gaussians import Gaussians
+from tradespace.problems.rendering.readers import read_scene
+from tradespace.problems.rendering.sltarch.problem import SLTarch
+from tradespace.problems.rendering.sltarch.reproduce import reproduce as rows_of_paper
+from tradespace.problems.rendering.sltarch.workload import on_gpu
+from tradespace.problems.rendering.sltarch.world import World, framed
+from tradespace.problems.rendering.synthetic import surface
+
+CAMERAS = 40
+POINT = dict(subtree=32, merging=True, threshold=1.0, group=2, check="centre", interval=1)
+SCENES: list[Path] = []
+TREES: dict[str, tuple[Gaussians, hierarchy.Hierarchy]] = {}
+
+
+def row(what: str, ours: str, bar: str, met: bool | None) -> None:
+    """One line."""
+    verdict = "" if met is None else "met" if met else "MISSED"
+    print(f"{what:78} {ours:34} {bar:28} {verdict}", flush=True)
+
+
+def scenes() -> list[tuple[str, Gaussians, hierarchy.Hierarchy]]:
+    """Scenes to try and their hierarchies."""
+    for path in SCENES or [None]:
+        name = "made in code, 40,000" if path is None else path.name
+        if name not in TREES:
+            scene = surface(40_000) if path is None else read_scene(path)
+            TREES[name] = scene, hierarchy.build(scene)
+    return [(name, *pair) for name, pair in TREES.items()]
+
+
+def random_cameras(scene: Gaussians, count: int) -> list[cameras.Camera]:
+    """Cameras about and within a scene, looking anywhere."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        seen = framed(
+            scene, width=400, height=304, distance=float(np.exp(rng.uniform(-2, 1.5))),
+            azimuth=rng.uniform(0, 360), elevation=rng.uniform(-60, 60),
+        )  # fmt: skip
+        found.append(seen.turned(rng.uniform(-30, 30)))
+    return found
+
+
+def row_cut() -> None:
+    """The cut that subtrees stream is the recursive one, for every camera."""
+    for name, scene, tree in scenes():
+        same = tried = 0
+        for limit in (16, 32, 128):
+            for merged in (False, True):
+                forest = sltree.partition(tree, limit, merged)
+                for i, seen in enumerate(random_cameras(scene, CAMERAS)):
+                    threshold = (0.0, 1.0, 3.0, 15.0)[i % 4]
+                    found = sltree.stream(forest, seen, threshold).nodes
+                    same += np.array_equal(found, cut.cut(tree, seen, threshold).nodes)
+                    tried += 1
+            row(f"{name}: {limit} nodes a subtree, merged: blocks filled", f"{forest.fill:.0%}", "", None)
+        row(f"{name}: streamed cut = recursive cut", f"{same} of {tried}", "all", same == tried)
+
+
+def row_reuse() -> None:
+    """Neighbours of a turning head, 90 frames a second, share their cut; so begun, the cut is the same."""
+    for name, scene, tree in scenes():
+        worst, walked, same = 1.0, [], True
+        for threshold in (1.0, 2.0, 3.0, 6.0, 15.0):
+            first = framed(scene, width=400, height=304, distance=1.5, azimuth=30, elevation=15)
+            path = list(cameras.head_path(first, 10))
+            cuts = [cut.cut(tree, seen, threshold) for seen in path]
+            worst = min(worst, *(a.overlap(b) for a, b in pairwise(cuts)))
+            same &= all(
+                np.array_equal(cut.updated(tree, a, seen, threshold).nodes, b.nodes)
+                for (a, b), seen in zip(pairwise(cuts), path[1:], strict=True)
+            )
+            turns = [
+                cut.cut(
+                    tree,
+                    framed(scene, width=400, height=304, distance=1.5, azimuth=30 + 0.278 * i, elevation=15),
+                    threshold,
+                )
+                for i in range(4)
+            ]
+            walked += [a.overlap(b) for a, b in pairwise(turns)]
+        row(f"{name}: least share of a cut kept, turning head", f"{worst:.4%}", ">= 99.9 %", worst >= 0.999)
+        mean = float(np.mean(walked))
+        what = f"{name}: share kept on an orbit, 0.28 degrees a frame, mean (least)"
+        row(what, f"{mean:.4%} ({min(walked):.4%})", ">= 99.9 %", mean >= 0.999)
+        row(f"{name}: cut begun from the last frame is the cut", str(same), "always", same)
+
+
+def row_calibration() -> None:
+    """GSCore, and variants that the calibration has not seen."""
+    for name, kinds in (("gscore", "ap"), ("gscore-16nm", "a"), ("nebula-256", "a"), ("gscore-7nm", "ap")):
+        record = accelerator(name)
+        area, power = splatting_cores.published(record)
+        for kind, ours, unit in (("a", area, "area"), ("p", power, "power")):
+            if kind in kinds:
+                theirs = float(record.value(unit))
+                off = ours / theirs - 1
+                shown = f"{ours * 1e6:.3f} mm2" if unit == "area" else f"{ours * 1e3:.0f} mW"
+                row(f"{name}: {unit}", f"{shown}, {off:+.1%}", "within 20 %", abs(off) <= 0.2)
+
+
+def row_gpu() -> None:
+    """A Xavier's frames a second on a million pixels or so, and its split (Lumina: 5 to 21; 10 : 23 : 67)."""
+    for name, scene, tree in scenes():
+        world = World(scene, framed(scene, width=1600, height=1216, distance=0.7, azimuth=30, elevation=15))
+        world.__dict__["tree"] = tree
+        work = on_gpu(world, 0.0)
+        stages = splatting.frame(
+            device("jetson-agx-xavier"), gaussians=work.selected, projected=work.projected,
+            coefficients=work.coefficients, pairs=work.pairs, passes=work.passes,
+            warp_steps=work.warp_steps, active_steps=work.active_steps, pixels=work.pixels,
+        )  # fmt: skip
+        total = sum(float(c.time) for c in stages.values())
+        split = " : ".join(f"{float(c.time) / total:.0%}" for c in stages.values())
+        row(
+            f"{name}: Xavier, 1600 x 1216, frames a second",
+            f"{1 / total:.1f} ({split})",
+            "5 to 21 on real scenes",
+            None,
+        )
+        row(f"{name}: lanes that blend in active warp steps", f"{work.occupancy:.1%}", "", None)
+
+
+def problem() -> SLTarch:
+    """The first scene's problem."""
+    return SLTarch(scene=SCENES[0] if SCENES else None)
+
+
+def row_sweep() -> None:
+    """All designs of a fixed algorithm, counts cached."""
+    part = problem().fix(**POINT)
+    ts.solve(part.fix(node=16, clock=1e9, channels=2), "exhaustive")  # draws, counts and compiles
+    best = 0.0
+    for _ in range(3):
+        start = time.process_time()
+        found = ts.solve(part, "exhaustive")
+        best = max(best, found.evaluations / (time.process_time() - start))
+    what = f"exhaustive over {found.evaluations:,} designs, front of {found.front_size}"
+    row(what, f"{best:.3g} designs/s", ">= 1e6 designs/s", best >= 1e6)
+
+
+def row_milp() -> None:
+    """The optimum under five random limits, by both solvers."""
+    part = problem().replace(rate=200.0).fix(**POINT)
+    rng = np.random.default_rng(1)
+    free = ts.solve(part, "exhaustive", goal=ts.Goal(minimize=("frame_time",))).metrics["frame_time"]
+    for _ in range(5):
+        limit = float(free * np.exp(rng.uniform(0.0, np.log(8.0))))
+        goal = ts.Goal(minimize=("energy",), limits=(f"frame_time<={limit!r}",))
+        all_, view = ts.solve(part, "exhaustive", goal=goal), ts.solve(part, "milp", goal=goal)
+        off = view.metrics["energy"] / all_.metrics["energy"] - 1
+        what = f"least energy within {1e3 * limit:.3g} ms: MILP against all designs"
+        row(what, f"{off:+.1e}, {view.certificate.kind}", "equal (1e-6), proven", abs(off) <= 1e-6)
+
+
+def row_reproduce() -> None:
+    """The abstract's factors."""
+    for path in SCENES or [None]:
+        size = {} if path is None else {"width": 1600, "height": 1216}
+        for found in rows_of_paper(path, **size):
+            paper = found["paper"]
+            met = None if paper is None or "speed" not in found["quantity"] else 0.5 <= found["ratio"] <= 2
+            what = f"{found['quantity']} ({found['workload'].rsplit(', ', 2)[1]})"
+            row(what, f"{found['ours']:.4g}", "" if paper is None else f"paper {paper:g}, 2x", met)
+            print(f"    {found['assumptions']}")
+
+
+ROWS: dict[str, Callable[[], None]] = {
+    n.removeprefix("row_"): f for n, f in globals().copy().items() if n.startswith("row_")
+}
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    if "--scene" in given:
+        at = given.index("--scene")
+        SCENES = [Path(p) for p in given[at + 1 :]]
+        given = given[:at]
+    for chosen in given or ROWS:
+        ROWS[chosen]()
