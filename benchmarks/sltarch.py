@@ -30,7 +30,7 @@ from tradespace.problems.rendering.sltarch.world import World, framed
 from tradespace.problems.rendering.synthetic import surface
 
 CAMERAS = 40
-POINT = dict(subtree=32, merging=True, threshold=1.0, group=2, check="centre", interval=1)
+POINT = {"subtree": 32, "merging": True, "threshold": 1.0, "group": 2, "check": "centre", "interval": 1}
 SCENES: list[Path] = []
 TREES: dict[str, tuple[Gaussians, hierarchy.Hierarchy]] = {}
 
