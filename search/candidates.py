@@ -17,7 +17,7 @@ from ..solvers.base import Budget
 from ..solvers.exhaustive import CHUNK
 from .executors import Evaluator
 from .folder import RunFolder
-from .robustness import one_draw
+from .robustness import one_draw, pace
 from .run import check_unchanged, recorded_problem, solve
 from .sensitivity import moves
 from .session import Session
@@ -58,7 +58,7 @@ def candidates(session: Session, answer: Batch, resolved: Batch | None = None) -
     """The answer first, then what may be better under a draw; no point twice.
 
     The front, the incumbents, the best recorded rows, the best feasible changes of one variable of the
-    answer, and `resolved` points. For a slow referee, 20 in all.
+    answer, and `resolved` points. Of a slow referee or a simulator, 20 in all.
     """
     problem, archive = session.problem, session.archive
     archive.merge()
@@ -72,14 +72,16 @@ def candidates(session: Session, answer: Batch, resolved: Batch | None = None) -
     rows = np.concatenate(ids)
     if len(rows):
         parts.append(session.rows(rows)[0])
-    if problem.cost == "fast":
+    if pace(problem) == "fast":
         nearby = near_moves(session, answer)
         if nearby is not None:
             parts.append(nearby)
+    else:
+        parts.append(neighbours(session, answer))
     batch = concatenate(parts)
     _, first = np.unique(problem.space.hashes(batch), return_index=True)
     order = np.sort(first)
-    return take(batch, order if problem.cost == "fast" else order[:FINALISTS])
+    return take(batch, order if pace(problem) == "fast" else order[:FINALISTS])
 
 
 def near_rows(session: Session, most: int = MOST_NEAR) -> Array:
@@ -92,6 +94,15 @@ def near_rows(session: Session, most: int = MOST_NEAR) -> Array:
     cost = np.where(feasible, goal.costs(scores.metrics)[:, 0], np.inf)
     order = np.argsort(cost, kind="stable")[:most]
     return np.asarray(rows[order][np.isfinite(cost[order])])
+
+
+def neighbours(session: Session, answer: Batch) -> Batch:
+    """Some changes of one variable of the answer, not scored yet: where each score is dear."""
+    _, moved = moves(session.problem, answer, session.seed)
+    if moved is None:
+        return answer
+    picked = np.random.default_rng([session.seed, 0x4E16]).permutation(len(moved))[:FINALISTS]
+    return take(moved, np.sort(picked))
 
 
 def near_moves(session: Session, answer: Batch) -> Batch | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import units
 from ..errors import DataError, TradespaceError
 from ..problems.batch import Batch, concatenate, take
 from ..problems.goal import Goal
@@ -19,17 +20,19 @@ from ..problems.scoring import Scores, evaluate, take_scores
 from ..solvers.base import Budget
 from ..solvers.portfolio import select
 from .alternatives import Alternative, alternatives, described
-from .candidates import FINALISTS, RESOLVES, candidates, recall, resolve_under_draws
+from .candidates import RESOLVES, candidates, recall, resolve_under_draws
 from .explanation import Explanation
 from .folder import RunFolder
 from .result import Result
-from .robustness import DRAWS, Robustness, judge, outcomes, unmoved
+from .robustness import DRAWS, Robustness, judge, outcomes, pace, unmoved
 from .sensitivity import SOBOL_ROWS, Reach, Sobol, moves, one_at_a_time, sobol
 from .session import Session
 from .worth import SECONDS, Worth, Worths
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int], None]
+TOLD = 2.0
+"""Expected seconds of draws from which they are told beforehand."""
 
 
 @dataclass(frozen=True)
@@ -92,19 +95,25 @@ class Explainer:
     """Makes an explanation of one run, part by part."""
 
     def __init__(
-        self, folder: RunFolder, session: Session, result: Result, effort: Effort, progress: Progress | None
+        self,
+        folder: RunFolder,
+        session: Session,
+        result: Result,
+        effort: Effort,
+        progress: Progress | None,
+        announce: Callable[[str], None] | None = None,
     ) -> None:
         self.folder, self.session, self.result = folder, session, result
         self.problem, self.goal = session.problem, session.goal
         self.record = folder.read_json("run.json")
-        cost = self.problem.cost
+        cost = self.pace = pace(self.problem)
         self.effort = replace(
             effort,
             draws=DRAWS[cost] if effort.draws is None else effort.draws,
             resolves=(RESOLVES if cost == "fast" else 0) if effort.resolves is None else effort.resolves,
             sobol=SOBOL_ROWS[cost] if effort.sobol is None else effort.sobol,
         )
-        self.progress = progress
+        self.progress, self.announce = progress, announce
         self.notes: list[str] = []
         assert result.best is not None
         self.answer = self.problem.space.batch(result.best)
@@ -165,8 +174,8 @@ class Explainer:
     def _moved(self) -> tuple[list[str], Batch | None, Scores]:
         """The answer with one entry changed, scored; nothing for a slow referee."""
         none = Scores({}, {}, np.zeros(0, bool), {})
-        if self.problem.cost != "fast":
-            self.notes.append("one change at a time is left out: the referee is declared slow")
+        if self.pace != "fast":
+            self.notes.append("one change at a time is left out: the referee is slow or a simulator")
             return [], None, none
         names, moved = moves(self.problem, self.answer, self.session.seed)
         if moved is None:
@@ -200,8 +209,8 @@ class Explainer:
     def _sobol(self, metric: str) -> list[Sobol]:
         rows = self.effort.sobol or 0
         if not rows:
-            if self.effort.sobol is None or self.problem.cost == "slow":
-                self.notes.append("Sobol indexes are left out: the referee is declared slow (--sobol N asks)")
+            if self.pace == "slow":
+                self.notes.append("Sobol indexes are left out: the referee is slow or a simulator")
             return []
         try:
             return sobol(self.problem, metric, self.session.seed, rows)
@@ -259,6 +268,13 @@ class Explainer:
                 self._said("solved under draws"),
             )
         batch = candidates(self.session, self.answer, resolved)
+        evaluate(self.problem, self.answer)  # what is compiled on first use is not counted
+        began = time.perf_counter()
+        evaluate(self.problem, batch)
+        expected = draws * (time.perf_counter() - began)
+        if self.announce is not None and expected > TOLD:
+            told = f"{draws:,} draws of {len(batch)} candidates take about {units.show(expected, 's', 2)}"
+            self.announce(f"{told}; Ctrl-C keeps those made")
         found = outcomes(
             self.problem, self.goal, batch, draws, self.session.seed, self._said("draws of the model errors")
         )
@@ -268,15 +284,3 @@ class Explainer:
         place = slice(made.runner_up, made.runner_up + 1)
         changes = described(self.problem, self.answer, take(batch, place))
         return made, ", ".join(f"{n} {a} to {b}" for n, a, b in changes)
-
-
-def expected_seconds(session: Session, effort: Effort) -> float:
-    """About how long draws take, from scoring one candidate once (a slow referee) or a batch."""
-    problem = session.problem
-    cost = problem.cost
-    draws = DRAWS[cost] if effort.draws is None else effort.draws
-    rng = np.random.default_rng(0)
-    began = time.perf_counter()
-    evaluate(problem.draw(rng), problem.space.sample(rng, 1 if cost == "slow" else 100))
-    once = time.perf_counter() - began
-    return once * draws * (FINALISTS if cost == "slow" else 1)

@@ -138,6 +138,11 @@ class Explanation:
             return [
                 "the problem states no model error (no device that is drawn, no Estimate): nothing to draw"
             ]
+        if r.candidates < 2:
+            return [
+                f"no other candidate is known to compare with; every limit is met in {r.feasible:.0%} of "
+                f"{r.draws:,} draws of the model errors"
+            ]
         told = [
             f"the answer stays best in {r.best:.0%} of {r.draws:,} draws of the model errors, within "
             f"{WITHIN:.0%} of the best in {r.within:.0%}, and meets every limit in {r.feasible:.0%} "

@@ -20,7 +20,7 @@ from ..problems.scoring import evaluate
 from ..solvers.base import Budget, Certificate
 from .candidates import RESOLVES, candidates, resolve_under_draws
 from .result import Result, readable_point
-from .robustness import DRAWS, Outcomes, outcomes, robust_choice, unmoved
+from .robustness import DRAWS, Outcomes, outcomes, pace, robust_choice, unmoved
 from .session import Session
 from .stochastic import replicate
 from .worth import SECONDS, as_goal
@@ -46,7 +46,7 @@ def robustly(session: Session, result: Result, quantile: float) -> Result:
     if not moving and not any(np.any(s > 0) for s in nominal.sigma.values()):
         return _noted(session, result, "--robust changes nothing: the problem states no model error")
     solved = None
-    if moving and problem.cost == "fast":
+    if moving and pace(problem) == "fast":
         count = min(MOST_RESOLVES, max(RESOLVES, int(np.ceil(3 / (1 - quantile)))))
         given = session.budget
         most = SECONDS if given.seconds is None else min(SECONDS, given.seconds)
@@ -55,7 +55,7 @@ def robustly(session: Session, result: Result, quantile: float) -> Result:
         said = _stage(session, "solving under draws")
         solved = resolve_under_draws(problem, wish, result.solver, budget, count, session.seed, said)
     batch = candidates(session, answer, solved)
-    draws = DRAWS[problem.cost]
+    draws = DRAWS[pace(problem)]
     found = outcomes(problem, goal, batch, draws, session.seed, _stage(session, "drawing model errors"))
     session.stage = ""
     choice = robust_choice(found, quantile)

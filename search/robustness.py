@@ -27,11 +27,17 @@ Progress = Callable[[int, int], None]
 DRAWS = {"fast": 1_000, "slow": 100}
 STREAM = 0xD4A3
 PROBES = 4
+FEWEST = 10
 WITHIN = 0.01
 ENOUGH = 0.95
 TIE = 1e-9
 MOST_RIVALS = 9
 MODEL = "the stated error of {}"
+
+
+def pace(problem: Problem) -> str:
+    """ "slow" for a referee that says so and for every simulator, else "fast": how much is asked of it."""
+    return "slow" if problem.cost == "slow" or problem.stochastic else "fast"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +95,8 @@ def outcomes(
 ) -> Outcomes:
     """Score candidates under `draws` draws of the problem's errors.
 
-    progress: called with draws done and all draws. Draw i is the same whatever the number of draws.
+    progress: called with draws done and all draws. Draw i is the same whatever the number of draws. An
+    interruption keeps the draws made, where there are at least ten.
     """
     nominal = evaluate(problem, batch)
     shared = unmoved(problem, batch, nominal, seed)
@@ -99,29 +106,37 @@ def outcomes(
     sources: dict[str, Array] = {}
     broken: dict[str, int] = {}
     errors = {m: nominal.sigma[m] for m in shared if np.any(nominal.sigma.get(m, 0.0) > 0)}
-    for i in range(draws):
-        rng = np.random.default_rng([seed, STREAM, i])
-        metrics, failed = nominal.metrics, nominal.failed
-        if moving:
-            try:
-                drawn = one_draw(problem, rng)
-                for name, z in drawn.deviations.items():
-                    sources.setdefault(name, np.zeros(draws))[i] = z
-                scores = evaluate(drawn, batch)
-                metrics, failed = scores.metrics, scores.failed
-            except TradespaceError as error:
-                sentence = str(error)
-                broken[sentence] = broken.get(sentence, 0) + 1
-                continue
-        metrics = dict(metrics)
-        for name, sigma in errors.items():
-            z = float(rng.standard_normal())
-            sources.setdefault(MODEL.format(name.replace("_", " ")), np.zeros(draws))[i] = z
-            metrics[name] = metrics[name] * np.exp(z * sigma)
-        costs[i] = np.where(failed[:, None], np.nan, goal.costs(metrics))
-        feasible[i] = (goal.violation(metrics) <= 0) & ~failed
-        if progress is not None:
-            progress(i + 1, draws)
+    done = 0
+    try:
+        for i in range(draws):
+            rng = np.random.default_rng([seed, STREAM, i])
+            metrics, failed = nominal.metrics, nominal.failed
+            if moving:
+                try:
+                    drawn = one_draw(problem, rng)
+                    for name, z in drawn.deviations.items():
+                        sources.setdefault(name, np.zeros(draws))[i] = z
+                    scores = evaluate(drawn, batch)
+                    metrics, failed = scores.metrics, scores.failed
+                except TradespaceError as error:
+                    broken[str(error)] = broken.get(str(error), 0) + 1
+                    done = i + 1
+                    continue
+            metrics = dict(metrics)
+            for name, sigma in errors.items():
+                z = float(rng.standard_normal())
+                sources.setdefault(MODEL.format(name.replace("_", " ")), np.zeros(draws))[i] = z
+                metrics[name] = metrics[name] * np.exp(z * sigma)
+            costs[i] = np.where(failed[:, None], np.nan, goal.costs(metrics))
+            feasible[i] = (goal.violation(metrics) <= 0) & ~failed
+            done = i + 1
+            if progress is not None:
+                progress(done, draws)
+    except KeyboardInterrupt:
+        if done < FEWEST:
+            raise
+    costs, feasible = costs[:done], feasible[:done]
+    sources = {name: z[:done] for name, z in sources.items()}
     return Outcomes(goal, costs, feasible, sources, broken, moving or bool(errors))
 
 
@@ -141,8 +156,8 @@ def unmoved(problem: Problem, batch: Batch, nominal: Scores, seed: int) -> list[
 
         if not any(isinstance(v, Device) for v in problem.parameters.values()):
             return same
-    few = batch if problem.cost == "fast" else problem.space.batch(problem.space.points(batch)[:1])
-    for i in range(PROBES if problem.cost == "fast" else 1):
+    few = batch if pace(problem) == "fast" else problem.space.batch(problem.space.points(batch)[:1])
+    for i in range(PROBES if pace(problem) == "fast" else 1):
         try:
             scores = evaluate(one_draw(problem, np.random.default_rng([seed, STREAM, i])), few)
         except TradespaceError:

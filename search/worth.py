@@ -20,6 +20,7 @@ from ..problems.goal import Goal, Limit, Objective, ResolvedGoal
 from ..problems.problem import Problem
 from ..solvers.base import Budget
 from ..solvers.portfolio import select
+from .robustness import pace
 from .run import solve
 from .session import Session
 
@@ -224,7 +225,7 @@ class Worths:
         self.budget = Budget(budget.evaluations, most, budget.gap)
         size = session.problem.space.size
         self.whole = session.streamed is None and size is not None and len(session.table) >= size
-        self.recorded = self.whole or session.problem.cost == "slow"
+        self.recorded = self.whole or pace(session.problem) == "slow"
         self.found: list[dict[str, float]] = []
         self.done = 0
 

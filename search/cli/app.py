@@ -297,7 +297,7 @@ def explain(
     draws: Annotated[
         int | None,
         typer.Option(
-            "--draws", metavar="N", min=0, help="Draws of the model errors [default: 1,000; slow: 100]."
+            "--draws", metavar="N", min=0, help="Draws of the model errors [default: 1,000; simulators: 100]."
         ),
     ] = None,
     resolves: Annotated[
@@ -306,13 +306,16 @@ def explain(
             "--resolves",
             metavar="N",
             min=0,
-            help="Draws to solve anew for candidates [default: 30; slow: 0].",
+            help="Draws to solve anew for candidates [default: 30; simulators: 0].",
         ),
     ] = None,
     sobol: Annotated[
         int | None,
         typer.Option(
-            "--sobol", metavar="N", min=0, help="Rows a sample of Sobol indexes [default: 1,024; slow: 0]."
+            "--sobol",
+            metavar="N",
+            min=0,
+            help="Rows a sample of Sobol indexes [default: 1,024; simulators: 0].",
         ),
     ] = None,
     worth: Annotated[

@@ -11,15 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from ... import units
 from ..candidates import recall
-from ..explain import Effort, Explainer, answered, expected_seconds
+from ..explain import Effort, Explainer, answered
 from ..explain_figures import explanation_figures
 from ..explanation import FILE, Explanation
 from ..folder import RunFolder, find_run
 from ..static import draw, png
 from .console import console, print_json, print_rows, rows, table
-
-TOLD = 2.0
-"""Expected seconds of draws from which they are told beforehand."""
 
 
 class Bars:
@@ -73,12 +70,9 @@ def explained(folder: RunFolder, effort: Effort, quiet: bool = False) -> Explana
     result = answered(folder)
     session = recall(folder)
     out = console(stderr=True)
-    if not quiet and session.problem.cost == "slow" and effort.draws != 0:
-        seconds = expected_seconds(session, effort)
-        if seconds >= TOLD:
-            out.print(f"[dim]draws of the model errors take about {units.show(seconds, 's', 2)}[/]")
     with Bars(out, not quiet) as bars:
-        made = Explainer(folder, session, result, effort, bars).explain()
+        announce = None if quiet else lambda told: out.print(f"[dim]{told}[/]")
+        made = Explainer(folder, session, result, effort, bars, announce).explain()
     figures = explanation_figures(made)
     for name, figure in figures.items():
         folder.write_bytes(f"figures/explain-{name}.png", png(draw(figure), 150))
