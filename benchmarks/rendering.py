@@ -10,11 +10,13 @@ timed, against our whole frame with projection, colour, sorting and binning.
 
 from __future__ import annotations
 
+import importlib.util
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,52 @@ def correctness() -> None:
     show("least PSNR of six random scenes", f"{worst:.0f} dB", ">= 60 dB", worst >= 60)
 
 
+def gsplat(folder: Path) -> None:
+    """Projection and colour of every visible Gaussian against gsplat's own PyTorch, where it is installed."""
+    spec = importlib.util.find_spec("gsplat")
+    if spec is None or not spec.submodule_search_locations:
+        print("\ngsplat is not installed (pip install --no-deps gsplat): not compared with it")
+        return
+    print("\nagainst gsplat's PyTorch (its compiled part needs CUDA), double precision there")
+    path = Path(spec.submodule_search_locations[0]) / "cuda" / "_torch_impl.py"
+    module = importlib.util.spec_from_file_location("gsplat_reference", path)
+    assert module is not None
+    assert module.loader is not None
+    theirs = importlib.util.module_from_spec(module)
+    module.loader.exec_module(theirs)
+    scene = read_scene(folder / "flowers")
+    camera = replace(view(scene, 70, 0.5, 400, 304), centre=(180.0, 170.0), aspect=1.1)
+    ours = project(scene, camera)
+    chosen = scene.take(ours.index)
+    means, turns, scales, harmonics = (
+        torch.from_numpy(v.astype(np.float64))
+        for v in (chosen.means, chosen.quaternions, chosen.scales, chosen.harmonics)
+    )
+    view_matrix, lens = torch.eye(4, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    view_matrix[:3, :3] = torch.tensor(camera.rotation)
+    view_matrix[:3, 3] = -view_matrix[:3, :3] @ torch.tensor(camera.position)
+    lens[0, 0], lens[1, 1] = camera.focal, camera.focal_y
+    lens[0, 2], lens[1, 2] = camera.principal
+    covariance, _ = theirs._quat_scale_to_covar_preci(turns, scales, compute_preci=False)
+    _, centre, depth, conic, _ = theirs._fully_fused_projection(
+        means, covariance, view_matrix[None], lens[None], camera.width, camera.height, near_plane=camera.near
+    )
+    away = means - torch.tensor(camera.position)
+    colour = (theirs._spherical_harmonics(scene.degree, away, harmonics) + 0.5).clamp(min=0).numpy()
+    s = ours.splats.astype(np.float64)
+    a, b = 2 * s[:, HALF_A], 2 * s[:, HALF_A] * s[:, SHEAR]
+    c = 2 * s[:, HALF_V] + b * b / a
+    size = np.sqrt(conic[0, :, 0] * conic[0, :, 2]).numpy()
+    found = {
+        "centre, pixels": np.abs(s[:, :2] - centre[0].numpy()).max(),
+        "depth, relative": np.abs(ours.depth / depth[0].numpy() - 1).max(),
+        "conic, relative": (np.abs(np.stack([a, b, c], 1) - conic[0].numpy()) / size[:, None]).max(),
+        "colour": np.abs(s[:, RED : RED + 3] - colour).max(),
+    }
+    for what, error in found.items():
+        show(f"greatest difference of {len(s):,}: {what}", f"{error:.1e}", "<= 1e-4", bool(error <= 1e-4))
+
+
 def memory(folder: Path) -> None:
     """A frame of 1600 x 1216 in a process of its own: seconds of the frame, peak memory of everything."""
     print("\nflowers at 1600 x 1216, fresh process")
@@ -203,6 +251,7 @@ def main() -> int:
     memory(folder)
     groups(folder)
     correctness()
+    gsplat(folder)
     print(f"\n{len(missed)} missed" + (": " + "; ".join(missed) if missed else ""))
     return 1 if missed else 0
 

@@ -83,7 +83,9 @@ def _from_model(folder: Path) -> list[Camera]:
         length = float(np.linalg.norm(turn))
         if not length > 1e-12:
             raise DataError(f"image '{name}' has a zero quaternion.")
-        found.append(_camera(rotation_matrix(turn / length), shift, fx, fy, (cx, cy), width, height))
+        found.append(
+            _camera(rotation_matrix((turn / length).tolist()), shift, fx, fy, (cx, cy), width, height)
+        )
     return found
 
 

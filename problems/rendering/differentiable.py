@@ -126,7 +126,8 @@ def _rotations(turns: Tensor) -> Tensor:
         2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     ]  # fmt: skip
-    return torch.stack(rows, -1).reshape(-1, 3, 3)
+    matrices: Tensor = torch.stack(rows, -1).reshape(-1, 3, 3)
+    return matrices
 
 
 def _harmonics(direction: Tensor, count: int) -> Tensor:
@@ -149,7 +150,8 @@ def _harmonics(direction: Tensor, count: int) -> Tensor:
             -0.4570457994644658 * x * (4 * z * z - x * x - y * y), 1.445305721320277 * z * (x * x - y * y),
             -0.5900435899266435 * x * (x * x - 3 * y * y),
         ]  # fmt: skip
-    return torch.stack(found, -1)
+    basis: Tensor = torch.stack(found, -1)
+    return basis
 
 
 def _blend(splats: Splats, lists: TileLists, chunk: int) -> tuple[Tensor, Tensor]:
@@ -212,4 +214,5 @@ def _picture(values: Tensor, lists: TileLists, camera: Camera) -> Tensor:
     """Values of tiles (tiles, tile^2, C) as a picture (h, w, C)."""
     side, channels = lists.tile, values.shape[-1]
     whole = values.reshape(lists.rows, lists.columns, side, side, channels).permute(0, 2, 1, 3, 4)
-    return whole.reshape(lists.rows * side, lists.columns * side, channels)[: camera.height, : camera.width]
+    picture: Tensor = whole.reshape(lists.rows * side, lists.columns * side, channels)
+    return picture[: camera.height, : camera.width]
