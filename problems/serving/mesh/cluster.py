@@ -174,18 +174,23 @@ Limits = Mapping[tuple[str, str], int]
 
 
 def concurrency_limit(
-    kind: NodeKind, model: Architecture, level: ServiceLevel, share: float = 1.0, safety: float = 1.0
+    kind: NodeKind,
+    model: Architecture,
+    level: ServiceLevel,
+    share: float = 1.0,
+    safety: float = 1.0,
+    context: int = MAX_CONTEXT,
 ) -> int:
-    """Requests at once that an instance with a share of a node can hold within TPOT at full context.
+    """Requests at once that an instance with a share of a node can hold within TPOT at a context length.
 
     This is how a system without token scheduling must set its limit: for the longest context.
     """
     pace = Pace(kind.device, model, safety)
     room = share * (kind.memory - kind.overhead) - weights(model)
     room = room if kind.cache is None else min(room, share * kind.slots * kind.cache)
-    most = max(int(room // (MAX_CONTEXT * model.cache_bytes())), 0)
+    most = max(int(room // (context * model.cache_bytes())), 0)
     fitting = 0
-    while fitting < most and pace.decode(fitting + 1, (fitting + 1) * MAX_CONTEXT) <= share * level.tpot:
+    while fitting < most and pace.decode(fitting + 1, (fitting + 1) * context) <= share * level.tpot:
         fitting += 1
     return fitting
 

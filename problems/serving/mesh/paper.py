@@ -51,6 +51,15 @@ LIMITS = {
 }
 """Requests at once of an instance on a CPU and on a GPU node: with a whole node, with half (section IX-A)."""
 
+CONCURRENCY: dict[tuple[str, str, int], tuple[int, ...]] = {
+    ("gpu", "7B", 2048): (66, 26, 6), ("gpu", "7B", 4096): (32, 13, 3), ("cpu", "7B", 2048): (27, 9, 2),
+    ("gpu", "13B", 2048): (33, 7),
+}  # fmt: skip
+"""Requests at once of an instance with a whole, half and quarter of a node, at a context (table II)."""
+
+CPUS_A_GPU = (3.0, 4.0)
+"""CPU nodes that serve as much as one GPU node, from two GPU nodes on, 64 x 7B (section IX-D)."""
+
 RESIZING = {0.0: 0.113, 0.25: 0.014}
 """Part of an instance's life that it spends in resizes, by watermark (section IX-I5)."""
 

@@ -16,6 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ....costmodels.architectures import architecture
 from ....errors import DataError, nearest
 from ..trace import Trace
@@ -102,6 +104,7 @@ def reproduce(
     path, minutes = _workload(trace, minutes, sizes)
     label = f"{path.name if path is not None else 'generated trace'}, {minutes:g} min, 4 CPU + 4 GPU"
     yield from _limits(sizes)
+    yield from _concurrency(sizes)
     for size in sizes:
         for n in COUNTS:
             yield from _cell(path, minutes, size, n, label)
@@ -115,6 +118,7 @@ def reproduce(
     if "7B" in sizes:
         yield from _ablations(path, minutes, label)
         yield from _resizing(path, minutes, label)
+        yield from _nodes(path, minutes)
 
 
 def _workload(path: Path | None, minutes: float | None, sizes: Sequence[str]) -> tuple[Path | None, float]:
@@ -139,6 +143,44 @@ def _limits(sizes: Sequence[str]) -> Iterator[dict[str, Any]]:
                     ours = concurrency_limit(kind, shape, ServiceLevel())
                 what = f"concurrency limit, {size}, {share:g} {kind.name} node"
                 yield _row(what, limit, float(ours), ours / limit, load, how, REBUILT)
+
+
+def _concurrency(sizes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Requests at once with a whole node, a half and a quarter: what fixed parts cost."""
+    how = "memory and TPOT at full context"
+    for (name, size, context), known in paper.CONCURRENCY.items():
+        if size not in sizes:
+            continue
+        shape = architecture(SIZES[size])
+        kind = next(k for k in published(SIZES[size]).kinds if k.name == name)
+        for part, limit in zip((1.0, 0.5, 0.25), known, strict=False):
+            ours = float(concurrency_limit(kind, shape, ServiceLevel(), part, context=context))
+            what = f"requests at once, {size}, {part:g} {name} node"
+            yield _row(what, limit, ours, ours / limit, f"{context} tokens a request", how, REBUILT)
+
+
+def _nodes(path: Path | None, minutes: float) -> Iterator[dict[str, Any]]:
+    """What CPU nodes are worth, and how many nodes of static halves a mesh replaces (figures 24, 32)."""
+    name = path.name if path is not None else "generated trace"
+
+    def met(system: str, cpus: int, gpus: int, models: int) -> float:
+        limits = paper.limits("7B", system) if POLICIES[system].admission == "limit" else None
+        shapes, cluster = [architecture(SIZES["7B"])] * models, published(SIZES["7B"], cpus, gpus)
+        load = requests(path, models, minutes)
+        return float(simulate(load, cluster, shapes, POLICIES[system], limits=limits).met.sum())
+
+    label, how = f"{name}, {minutes:g} min", ARTEFACT.assumptions
+    counts = (0, 1, 2, 3, 4, 6)
+    served = [met("mesh", cpus, 2, 64) for cpus in counts]
+    worth = float(np.interp(met("mesh", 0, 3, 64), np.maximum.accumulate(served), counts))
+    low, high = paper.CPUS_A_GPU
+    ratio = worth / min(max(worth, low), high)
+    known = f"{low:g} to {high:g}"
+    yield _row("CPU nodes that serve as one GPU node, 64 x 7B", known, worth, ratio, label, how, READ)
+    halves = met("sllm+c+s", 4, 4, 128)
+    ratio = met("mesh", 2, 2, 128) / halves
+    what = "met by 2 + 2 nodes of the mesh over 4 + 4 of sllm+c+s, 128 x 7B"
+    yield _row(what, 1.0, ratio, ratio, label, how, READ)
 
 
 def _cell(path: Path | None, minutes: float, size: str, n: int, label: str) -> Iterator[dict[str, Any]]:
