@@ -151,7 +151,7 @@ def problem() -> SLTarch:
 
 def row_sweep() -> None:
     """All designs of a fixed algorithm, counts cached."""
-    part = problem().fix(**POINT)
+    part = problem().replace(loss_limit=100.0).fix(**POINT)
     ts.solve(part.fix(node=16, clock=1e9, channels=2), "exhaustive")  # draws, counts and compiles
     best = 0.0
     for _ in range(3):
@@ -164,7 +164,7 @@ def row_sweep() -> None:
 
 def row_milp() -> None:
     """The optimum under five random limits, by both solvers."""
-    part = problem().replace(rate=200.0).fix(**POINT)
+    part = problem().replace(rate=200.0, loss_limit=100.0).fix(**POINT)
     rng = np.random.default_rng(1)
     free = ts.solve(part, "exhaustive", goal=ts.Goal(minimize=("frame_time",))).metrics["frame_time"]
     for _ in range(5):

@@ -162,7 +162,7 @@ def pareto_figure(problem: SLTarch, point: Mapping[str, Any]) -> Figure:
     axes.set_xlabel(f"area at {point['node']:g} nm (mm²)")
     axes.set_ylabel("energy of a frame (mJ)")
     axes.set_title(f"{SAMPLED:,} designs for the same algorithm", loc="left")
-    axes.legend(loc="upper right", fontsize=8, frameon=True)
+    axes.legend(loc="upper left", fontsize=8, frameon=True)
     _plain(axes)
     return figure
 
