@@ -79,7 +79,7 @@ def paper(trace: Path | None) -> None:
     show("nodes in use, 72 figures: mean error", f"{mean:.3f}", f"largest {worst[0]:+.2f} ({worst[1]})")
 
 
-def noise(trace: Path | None, repeats: int = 5, jitter: float = 0.05) -> None:
+def noise(trace: Path | None, repeats: int = 3, jitter: float = 0.05) -> None:
     """The same with arrivals up to 50 ms later: how far one run of the trace is from another."""
     for size in SIZES:
         for n in COUNTS[1:]:

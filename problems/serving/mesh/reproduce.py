@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 READ, REBUILT = "read", "reconstructed"
+NOISE = 0.03
+"""By how much requests met differ between runs with arrivals up to 50 ms later (benchmarks/mesh.py noise)."""
 SHOWN = 64
 """Models of the run whose nodes and tokens are drawn."""
 
@@ -202,18 +204,24 @@ def _cell(path: Path | None, minutes: float, size: str, n: int, label: str) -> I
 
 
 def _order(path: Path | None, minutes: float, size: str) -> Iterator[dict[str, Any]]:
-    """A remark where more machinery serves less, with what the paper says of it."""
+    """A remark where more machinery serves less, or more by no more than runs of a trace differ."""
     for n in COUNTS:
         met = [int(outcome(path, minutes, size, n, system).met.sum()) for system in SYSTEMS]
         for (lesser, a), (greater, b) in pairwise(zip(SYSTEMS, met, strict=True)):
-            if a >= b:
-                text = f"{n} x {size}: {greater} meets the SLO of {b} requests, {lesser} of {a}."
-                if greater == "sllm+c+s":
-                    text += (
-                        " The paper's own ranges have that too: its gain over sllm+c+s reaches 70 %, over "
-                        "sllm+c at most 62 %, and it names fixed halves that limit large models."
-                    )
-                yield {"quantity": text}
+            if b > a * (1 + NOISE):
+                continue
+            text = f"{n} x {size}: {greater} meets the SLO of {b} requests, {lesser} of {a}"
+            text += (
+                "."
+                if b <= a
+                else f", a step within the {NOISE:.0%} by which runs with jittered arrivals differ."
+            )
+            if greater == "sllm+c+s":
+                text += (
+                    " The paper has no rise there either at one size: its gain over sllm+c+s reaches 70 %, "
+                    "over sllm+c at most 62 %; fixed halves limit large models (section IX-E)."
+                )
+            yield {"quantity": text}
 
 
 def _gains(
