@@ -24,10 +24,9 @@ from tradespace.problems.serving.mesh.paper import COUNTS, GAINS, SIZES, SYSTEMS
 from tradespace.problems.serving.mesh.placement import LlmMeshPlacement
 from tradespace.problems.serving.mesh.policy import POLICIES
 from tradespace.problems.serving.mesh.problem import LlmMesh
-from tradespace.problems.serving.mesh.reproduce import ARTEFACT, VARIANTS, outcome
+from tradespace.problems.serving.mesh.reproduce import ARTEFACT, VARIANTS, met_by, outcome
 from tradespace.problems.serving.mesh.simulate import simulate
-from tradespace.problems.serving.mesh.workload import generated, read_functions
-from tradespace.problems.serving.trace import Trace
+from tradespace.problems.serving.mesh.workload import generated, jittered, read_functions
 
 PARTS = ("paper", "noise", "packing", "speed", "policy", "live")
 
@@ -79,12 +78,14 @@ def paper(trace: Path | None) -> None:
     show("nodes in use, 72 figures: mean error", f"{mean:.3f}", f"largest {worst[0]:+.2f} ({worst[1]})")
 
 
-def noise(trace: Path | None, repeats: int = 3, jitter: float = 0.05) -> None:
+def noise(trace: Path | None, repeats: int = 3) -> None:
     """The same with arrivals up to 50 ms later: how far one run of the trace is from another."""
     for size in SIZES:
         for n in COUNTS[1:]:
             whole = read_functions(trace, n) if trace else generated(n, 10.0)
-            met = np.array([_jittered(whole, size, n, seed, jitter) for seed in range(repeats)])
+            met = np.array(
+                [[met_by(jittered(whole, seed), size, n, s) for s in SYSTEMS] for seed in range(repeats)]
+            )
             rising = int((np.diff(met, axis=1) > 0).all(axis=1).sum())
             means = " < ".join(
                 f"{m:.0f}±{d:.0f}" for m, d in zip(met.mean(axis=0), met.std(axis=0), strict=True)
@@ -98,22 +99,6 @@ def noise(trace: Path | None, repeats: int = 3, jitter: float = 0.05) -> None:
                 )
                 ranges = ", ".join(f"{100 * a:.0f}..{100 * b:.0f}" for a, b in GAINS.values())
                 show(f"gains, {n} x {size}", text + " %", f"paper {ranges} %")
-
-
-def _jittered(whole: Trace, size: str, n: int, seed: int, jitter: float) -> list[int]:
-    """Requests met by each system when each request comes up to `jitter` seconds later."""
-    late = np.random.default_rng(seed).uniform(0, jitter, len(whole.arrival))
-    rows = np.argsort(whole.arrival + late, kind="stable")
-    moved = Trace.of_requests(
-        (whole.arrival + late)[rows], whole.input[rows], whole.output[rows], kind=whole.kind[rows],
-        classes=whole.classes, name=whole.name,
-    )  # fmt: skip
-    shapes, cluster = [architecture(SIZES[size])] * n, published(SIZES[size])
-    met = []
-    for system in SYSTEMS:
-        limits = known.limits(size, system) if system != "mesh" else None
-        met.append(int(simulate(moved, cluster, shapes, POLICIES[system], limits=limits).met.sum()))
-    return met
 
 
 def packing(trace: Path | None) -> None:

@@ -102,6 +102,16 @@ def select(trace: Trace, rows: object) -> Trace:
     )  # fmt: skip
 
 
+def jittered(trace: Trace, simulation_seed: int, most: float = 0.05) -> Trace:
+    """The same requests, each up to `most` seconds later: another run of the same load."""
+    arrival = trace.arrival + np.random.default_rng(simulation_seed).uniform(0, most, len(trace.arrival))
+    rows = np.argsort(arrival, kind="stable")
+    return Trace.of_requests(
+        arrival[rows], trace.input[rows], trace.output[rows], kind=trace.kind[rows], classes=trace.classes,
+        name=trace.name,
+    )  # fmt: skip
+
+
 def load(path: str | Path, models: int | None = None, minutes: float | None = None) -> Trace:
     """A trace file: the artefact's JSON, or any format of `read_trace` whose classes are the models."""
     path = Path(path)
