@@ -35,8 +35,8 @@ READ, REBUILT = "read", "reconstructed"
 CLOSE, RUNS = 0.03, 4
 """A step of less is looked at again in so many runs with jittered arrivals."""
 HALVES = (
-    "The paper has that at one size too: its gain over sllm+c+s reaches 70 %, over sllm+c at most 62 %; fixed "
-    "parts limit large models (section IX-E)."
+    "The paper has that at one size too: its gain over sllm+c+s reaches 70 %, over sllm+c at most 62 %; "
+    "fixed parts limit large models (section IX-E)."
 )
 SHOWN = 64
 """Models of the run whose nodes and tokens are drawn."""
