@@ -42,7 +42,7 @@ def _decode(path: Path, size: tuple[int, int] | None) -> Iterator[Frames]:
             yield frame.reformat(width, height, "rgb24", interpolation="AREA" if size else None).to_ndarray()
 
 
-def read(path: Path | str, size: tuple[int, int] | None = None) -> Frames:
+def read_clip(path: Path | str, size: tuple[int, int] | None = None) -> Frames:
     """All frames of a clip as 8-bit RGB: (frames, height, width, 3).
 
     size: (width, height) to scale to. DataError for what is not there or cannot be decoded.
@@ -138,7 +138,7 @@ def clip_set(folder: Path | str, config: DiTConfig) -> tuple[ClipSet, DiTConfig]
 
 def _fitted(path: Path, side: int) -> Frames:
     """A clip with its shorter side scaled to `side`."""
-    with_size = read(path)
-    tall, wide = with_size.shape[1:3]
+    whole = read_clip(path)
+    tall, wide = whole.shape[1:3]
     scale = side / min(tall, wide)
-    return read(path, (max(side, round(wide * scale)), max(side, round(tall * scale))))
+    return read_clip(path, (max(side, round(wide * scale)), max(side, round(tall * scale))))

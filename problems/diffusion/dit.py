@@ -1,8 +1,9 @@
 """A small video diffusion transformer: space-time patches, AdaLN, class condition, rectified flow.
 
 The blocks are the usual ones (Peebles & Xie 2023) with one modulation shared by all blocks and a table a
-block (PixArt-alpha, Wan 2.1). Positions are fixed sines and cosines in three dimensions. The network
-predicts the clean clip and turns it into a velocity, which small models learn faster than the noise.
+block (PixArt-alpha, Wan 2.1). Positions are fixed sines and cosines in three dimensions, added to the
+tokens, and turn queries and keys. The network predicts the clean clip and turns it into a velocity, which
+small models learn faster than the noise.
 """
 
 from __future__ import annotations
@@ -31,6 +32,20 @@ def positions(grid: tuple[int, int, int], width: int) -> Tensor:
         angle = axis.reshape(-1, 1) * frequencies
         parts += [angle.sin(), angle.cos()]
     return torch.cat(parts, dim=1)
+
+
+def rotations(grid: tuple[int, int, int], pairs: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines that turn queries and keys by their place: (tokens, pairs) each.
+
+    A third of the pairs for each axis; pairs that are left over are not turned (RoPE, Su et al. 2021, in
+    three dimensions as in Wan 2.1). What attention sees is the distance between two tokens.
+    """
+    third = pairs // 3
+    frequencies = 1.5 * torch.exp(-math.log(20.0) * torch.arange(third) / max(third - 1, 1))
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in grid), indexing="ij")
+    angles = torch.cat([axis.reshape(-1, 1) * frequencies for axis in axes], dim=1)
+    angles = F.pad(angles, (0, pairs - 3 * third))
+    return angles.cos(), angles.sin()
 
 
 def time_features(time: Tensor, width: int = 256) -> Tensor:
@@ -73,22 +88,33 @@ class Block(nn.Module):  # type: ignore[misc]
             nn.Linear(config.mlp_ratio * d, d),
         )
         self.table = nn.Parameter(torch.randn(6, d) / d**0.5)
+        cosine, sine = rotations(config.grid, d // config.heads // 2)
+        self.register_buffer("cosine", cosine, persistent=False)
+        self.register_buffer("sine", sine, persistent=False)
 
     def split(self, x: Tensor) -> Tensor:
         """(n, rows, d) -> (n, heads, rows, d / heads)."""
         n, rows, d = x.shape
         return x.view(n, rows, self.heads, d // self.heads).transpose(1, 2)
 
+    def placed(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Queries or keys (n, heads, rows, dim) turned by their places; rows: (n, rows) tokens, all: None."""
+        cosine, sine = self.cosine, self.sine
+        if rows is not None:
+            cosine, sine = cosine[rows].unsqueeze(1), sine[rows].unsqueeze(1)
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([a * cosine - b * sine, a * sine + b * cosine], dim=-1).to(x.dtype)
+
     def modulation(self, shared: Tensor) -> tuple[Tensor, ...]:
         """Six (n, 1, d): shift, scale, gate of attention, then of the MLP. shared: (n, 6, d)."""
-        return (shared + self.table).unsqueeze(2).unbind(1)
+        return tuple((shared + self.table).unsqueeze(2).unbind(1))
 
     def forward(self, x: Tensor, shared: Tensor) -> Tensor:
         """(n, tokens, d) -> (n, tokens, d): the plain path."""
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(shared)
         n, rows, d = x.shape
         q, k, v = (self.split(part) for part in self.qkv(modulated(x, shift_a, scale_a)).chunk(3, dim=-1))
-        attended = attention(q, k, v).transpose(1, 2).reshape(n, rows, d)
+        attended = attention(self.placed(q), self.placed(k), v).transpose(1, 2).reshape(n, rows, d)
         x = torch.addcmul(x, gate_a, self.out(attended))
         return torch.addcmul(x, gate_m, self.mlp(modulated(x, shift_m, scale_m)))
 

@@ -92,7 +92,7 @@ def shared_block(
     k, v = (block.split(t) for t in keys.chunk(2, dim=-1))
     own = rows[:, group.mine(rows.shape[1])]
     q = block.split(F.linear(modulated(take(x, own), shift_a, scale_a), weight[:d], bias[:d]))
-    attended, lse = attend(q, k, v)
+    attended, lse = attend(block.placed(q, own), block.placed(k), v)
     made = block.out(attended.transpose(1, 2).reshape(len(x), own.shape[1], d))
     middle = torch.addcmul(take(x, own), gate_a, made)
     fed = block.mlp(modulated(middle, shift_m, scale_m))
@@ -131,7 +131,11 @@ class SharedRun(TokenRun):
 
 def sample_shared(group: Group, model: VideoDiT, *given: Any, **options: Any) -> Samples:
     """`sample` by this rank of a group; every rank gives the same arguments and gets the same clips."""
-    return sample(model, *given, **options, run=lambda m, w: SharedRun(m, w, group=group))
+
+    def run(model: VideoDiT, weights: Weights) -> TokenRun:
+        return SharedRun(model, weights, group=group)
+
+    return sample(model, *given, **options, run=run)
 
 
 def _worker(rank: int, ranks: int, port: int, job: dict[str, Any], answers: Any) -> None:
@@ -184,7 +188,7 @@ def sample_with_processes(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = {"steps": steps, "weights": weights}
+    options: dict[str, Any] = {"steps": steps, "weights": weights}
     options["schedule"] = None if schedule is None else list(schedule)
     if isinstance(schedule, Schedule) and weights is None:
         options["weights"] = Weights(schedule.w_a, schedule.w_b)

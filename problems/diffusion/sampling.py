@@ -37,7 +37,6 @@ class Samples:
     cache_bytes: int
 
 
-@torch.inference_mode()
 def sample(
     model: VideoDiT,
     classes: Sequence[int],
@@ -71,7 +70,8 @@ def sample(
         clip = noise(config, seeds[start : start + batch], device)
         began = clock(device)
         state = run(model, weights)
-        clip, peak = denoise(state, clip, kinds, budgets)
+        with torch.inference_mode():
+            clip, peak = denoise(state, clip, kinds, budgets)
         seconds += clock(device) - began
         flops += state.flops
         held = max(held, peak // len(kinds))

@@ -17,7 +17,7 @@ def whole_block(block: Block, x: Tensor, shared: Tensor) -> tuple[Tensor, BlockC
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = block.modulation(shared)
     n, tokens, d = x.shape
     q, k, v = (block.split(part) for part in block.qkv(modulated(x, shift_a, scale_a)).chunk(3, dim=-1))
-    attended, lse = attend(q, k, v)
+    attended, lse = attend(block.placed(q), block.placed(k), v)
     attention = block.out(attended.transpose(1, 2).reshape(n, tokens, d))
     middle = torch.addcmul(x, gate_a, attention)
     mlp = block.mlp(modulated(middle, shift_m, scale_m))
@@ -35,8 +35,8 @@ def sparse_block(
     weight, bias = block.qkv.weight, block.qkv.bias
     normed = modulated(x, shift_a, scale_a)
     k, v = (block.split(part) for part in F.linear(normed, weight[d:], bias[d:]).chunk(2, dim=-1))
-    q = block.split(F.linear(take(normed, rows), weight[:d], bias[:d]))
-    attended, lse = attend(q, k, v)
+    q = block.placed(block.split(F.linear(take(normed, rows), weight[:d], bias[:d])), rows)
+    attended, lse = attend(q, block.placed(k), v)
     attention, mlp = cache.branches
     cache.computed(x, rows, lse)
     put(attention, rows, block.out(attended.transpose(1, 2).reshape(n, chosen, d)))

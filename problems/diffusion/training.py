@@ -29,10 +29,12 @@ from . import scenes
 from .clips import ClipSet
 from .dit import DiTConfig, VideoDiT
 from .flow import flow_loss
+from .muon import Muon
 
+__all__ = ["ClipSet", "DiTConfig", "Recipe", "Training", "pretrained", "weights_digest", "weights_path"]
 Progress = Callable[[int, int, float], None]
 """Called with steps done, steps in all, and the smoothed loss."""
-RECIPE = 1
+RECIPE = 2
 """Raised when a change here makes other weights."""
 SAVE_EVERY = 30.0
 """Seconds of CPU time between two saves of an unfinished run."""
@@ -40,12 +42,16 @@ SAVE_EVERY = 30.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. steps x batch clips are seen; rate: the highest learning rate, after a warm-up, before a
-    cosine to zero; average: decay of the running mean of the weights, which is what is kept."""
+    """How to train. steps x batch clips are seen.
 
-    steps: int = 2400
+    rate: the highest learning rate of AdamW, matrix_rate: of Muon for the blocks' matrices; both after a
+    warm-up and before a cosine to zero. average: decay of the running mean of the weights, which is kept.
+    """
+
+    steps: int = 1800
     batch: int = 8
     rate: float = 3e-3
+    matrix_rate: float = 0.02
     warmup: int = 100
     decay: float = 0.01
     average: float = 0.995
@@ -57,10 +63,10 @@ class Recipe:
                 f"Recipe: steps and batch must be at least 1, got {self.steps} steps of {self.batch}."
             )
 
-    def rate_at(self, step: int) -> float:
-        """Learning rate of a step."""
+    def share_at(self, step: int) -> float:
+        """The learning rates of a step, as a share of the highest."""
         rising = min(1.0, (step + 1) / max(self.warmup, 1))
-        return self.rate * rising * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return rising * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
 def digest(config: DiTConfig, recipe: Recipe, clips: ClipSet | None = None) -> str:
@@ -125,7 +131,8 @@ def load_weights(config: DiTConfig, path: Path) -> VideoDiT:
     if not fits or any(arrays[name].shape != tuple(value.shape) for name, value in expected.items()):
         raise DataError(f"The weights in {path} are of another model; delete the file to train again.")
     model.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return model
 
 
 def draw(config: DiTConfig, recipe: Recipe, step: int, clips: ClipSet | None) -> tuple[Tensor, Tensor]:
@@ -150,8 +157,12 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.model = VideoDiT(config)
+        matrices = {n: p for n, p in self.model.named_parameters() if n.startswith("blocks") and p.ndim == 2}
+        matrices = {n: p for n, p in matrices.items() if not n.endswith("table")}
+        self.rest = {n: p for n, p in self.model.named_parameters() if n not in matrices}
+        self.muon = Muon(matrices, recipe.decay)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), recipe.rate, (0.9, 0.99), weight_decay=recipe.decay
+            self.rest.values(), recipe.rate, (0.9, 0.99), weight_decay=recipe.decay
         )
         self.averaged = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.done = 0
@@ -161,17 +172,18 @@ class Training:
             self._take_up(load_arrays(path))
 
     def step(self) -> float:
-        """One step of AdamW; its loss."""
+        """One step of both optimisers; its loss."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.done)
         clips, classes = draw(self.config, self.recipe, self.done, self.clips)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate_at(self.done)
-        self.optimizer.zero_grad(set_to_none=True)
+            group["lr"] = self.recipe.rate * self.recipe.share_at(self.done)
+        self.model.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = flow_loss(self.model, clips, classes, generator)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
+        self.muon.step(self.recipe.matrix_rate * self.recipe.share_at(self.done))
         self.done += 1
         keep = min(self.recipe.average, self.done / (self.done + 10))
         for name, value in self.model.state_dict().items():
@@ -202,8 +214,9 @@ class Training:
         arrays: dict[str, Tensor | npt.NDArray[Any]] = {
             "state": np.array([self.done, self.loss, self.seconds], dtype=np.float64)
         }
-        for name, value in self.model.named_parameters():
-            arrays[f"weight/{name}"] = value.detach()
+        arrays |= {f"weight/{name}": value.detach() for name, value in self.model.named_parameters()}
+        arrays |= {f"momentum/{name}": value for name, value in self.muon.momentum.items()}
+        for name, value in self.rest.items():
             moments = self.optimizer.state.get(value, {})
             for moment in ("exp_avg", "exp_avg_sq"):
                 if moment in moments:
@@ -217,6 +230,8 @@ class Training:
             self.done = int(done)
             for name, value in self.model.named_parameters():
                 value.data.copy_(torch.from_numpy(arrays[f"weight/{name}"]))
+            self.muon.momentum = {n: torch.from_numpy(arrays[f"momentum/{n}"]) for n in self.muon.momentum}
+            for name, value in self.rest.items():
                 if self.done:
                     self.optimizer.state[value] = {
                         "step": torch.tensor(float(self.done)),

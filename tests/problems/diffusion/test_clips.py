@@ -31,7 +31,7 @@ def test_a_lossless_clip_is_read_to_the_bit_and_cut_into_windows(tmp_path: Path)
     (tmp_path / "dogs").mkdir()
     film(tmp_path / "dogs" / "one.mkv", made)
     film(tmp_path / "cat.mkv", made[::-1].copy())
-    np.testing.assert_array_equal(clips.read(tmp_path / "dogs" / "one.mkv"), made)
+    np.testing.assert_array_equal(clips.read_clip(tmp_path / "dogs" / "one.mkv"), made)
     cut = clips.windows(made, SMALL)
     first = made[0:7:2, :16, :16].transpose(0, 3, 1, 2) / 127.5 - 1
     np.testing.assert_allclose(cut[0], first, atol=1e-6)
@@ -46,11 +46,11 @@ def test_a_lossless_clip_is_read_to_the_bit_and_cut_into_windows(tmp_path: Path)
 def test_what_cannot_be_decoded_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"not a video at all")
     with pytest.raises(DataError, match="cannot be decoded"):
-        clips.read(tmp_path / "bad.mp4")
+        clips.read_clip(tmp_path / "bad.mp4")
     with pytest.raises(DataError, match="cannot be decoded"):
         clips.clip_set(tmp_path, SMALL)
     with pytest.raises(DataError, match="must be a file, got nothing"):
-        clips.read(tmp_path / "gone.mp4")
+        clips.read_clip(tmp_path / "gone.mp4")
     (tmp_path / "bad.mp4").unlink()
     with pytest.raises(DataError, match="with none"):
         clips.clip_set(tmp_path, SMALL)

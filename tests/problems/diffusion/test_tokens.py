@@ -45,6 +45,7 @@ def naive_block(block, x, shared, cache, rows):
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (m[0] for m in block.modulation(shared))
     d = x.shape[-1]
     q, k, v = block.qkv(modulated(x, shift_a, scale_a)).split(d, dim=-1)
+    q, k = (block.placed(block.split(t[None])).transpose(1, 2).reshape(x.shape) for t in (q, k))
     attention, mlp = (branch[0].clone() for branch in cache.branches)
     dim = d // block.heads
     for i in rows:
