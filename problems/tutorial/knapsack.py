@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ..goal import Metric
 from ..problem import Problem, param
 from ..variables import Bool
 from ..views import MilpView
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Knapsack(Problem):
@@ -65,6 +68,12 @@ class Knapsack(Problem):
             "comfort": packed @ comforts,
             "weight": packed @ weights,
         }
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """Weights and values, the packed items filled."""
+        from .figures import items
+
+        return {"items": items(self, point)}
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
         """One binary an item."""

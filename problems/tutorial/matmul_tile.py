@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from ..batch import Batch
 from ..goal import Metric
 from ..problem import Problem, param
 from ..variables import Choice, Int
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BYTES = 2  # of one bf16 number
 DEPTH = 32  # of the inner dimension that one stage holds
@@ -60,3 +64,9 @@ class MatmulTile(Problem):
             "shared_memory": (x.tile_m + x.tile_n) * DEPTH * BYTES * x.stages,
             "traffic": traffic,
         }
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """The answer and other tiles under the roof of the device."""
+        from .figures import roofline
+
+        return {"roofline": roofline(self, point)}

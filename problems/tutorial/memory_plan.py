@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ..goal import Metric
 from ..problem import Problem, param
 from ..variables import Bool
 from ..views import MilpView
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class MemoryPlan(Problem):
@@ -53,6 +56,12 @@ class MemoryPlan(Problem):
             "recompute_time": np.where(x.keep, 0.0, times).sum(axis=1),
             "peak": (before + sizes).max(axis=1),
         }
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """Bytes alive at each step of the backward pass."""
+        from .figures import timeline
+
+        return {"timeline": timeline(self, point)}
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
         """One binary an operator; the peak is an epigraph over the moments."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from ..goal import Metric
 from ..problem import Problem, param
 from ..variables import Float
 from ..views import JobClass, JobsView
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = npt.NDArray[Any]
 WARM_UP = 0.1
@@ -175,6 +178,12 @@ class MG1(Problem):
             response = (done - arrivals)[counted]
             metrics[:, row] = (cost * response).mean(), response.mean(), np.quantile(response, 0.99)
         return dict(zip(("holding_cost", "response", "response_p99"), metrics, strict=True))
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """The rank table as a picture."""
+        from .figures import ranks
+
+        return {"ranks": ranks(self, point)}
 
     def jobs_view(self, given: Mapping[str, Any] | None = None) -> JobsView:
         """Discrete laws as they are; of continuous ones what the scheduler has seen, or fine quantiles."""

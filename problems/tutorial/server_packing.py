@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from ..goal import Metric
 from ..problem import Problem, param
 from ..variables import Choice, Int
 from ..views import PackingView
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = ("small", "large", "accelerated")
 PRICES = np.array([1.0, 2.5, 4.0])
@@ -78,6 +81,12 @@ class ServerPacking(Problem):
             overload += np.maximum(rented - self.stock, 0).sum(axis=1)
         price = np.where(used, PRICES[x.kind.position], 0.0).sum(axis=1)
         return {"price": price, "overload": overload, "servers": used.sum(axis=1).astype(float)}
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """How full each rented server is."""
+        from .figures import servers
+
+        return {"servers": servers(self, point)}
 
     def packing_view(self, given: Mapping[str, Any] | None = None) -> PackingView:
         """Bins are servers."""

@@ -135,3 +135,20 @@ def test_mixed_has_every_kind_and_pins_what_does_not_matter():
     assert point["streams"] == 1
     stored = problem.score(kept).metrics["stored"][0]
     assert stored == 2**20 * (64 + 0 + 128 + 32 * (4 + 16 / 128) / 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("matmul-tile", {}),
+        ("memory-plan", {"operators": 6}),
+        ("knapsack", {"items": 6}),
+        ("server-packing", {"services": 6}),
+        ("mg1", {}),
+    ],
+)
+def test_a_small_problem_draws_any_point(name: str, sizes: dict[str, int]) -> None:
+    problem = ts.problem(name, **sizes)
+    for point in problem.space.points(problem.space.sample(np.random.default_rng(1), 2)):
+        for figure in problem.figures(point).values():  # type: ignore[attr-defined]
+            assert all(axes.get_title(loc="left") for axes in figure.axes if axes.get_label() != "<colorbar>")

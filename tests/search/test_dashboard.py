@@ -263,7 +263,8 @@ def test_figures_are_readable_by_plotly(slope: tuple[ts.Result, dict[str, Any]],
 
     ts.solve(ts.problem("matmul-tile"), runs=tmp_path)
     found = {f["id"]: f["graph_object"] for f in client(tmp_path)("/api/studies/0")["plotly_graph_objects"]}
-    assert set(found) == {"front", "convergence", "sensitivity"}
+    assert set(found) == {"front", "convergence", "sensitivity", "roofline"}
+    assert len(plotly.io.from_json(found.pop("roofline")).layout.images) == 1
     for text in found.values():
         assert len(plotly.io.from_json(text).data) >= 1
         assert len(text) < 400_000
