@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..batch import Batch
     from .knapsack import Knapsack
     from .matmul_tile import MatmulTile
     from .memory_plan import MemoryPlan
@@ -47,10 +48,11 @@ def roofline(problem: MatmulTile, point: Mapping[str, Any]) -> Figure:
     flops = 2.0 * problem.m * problem.n * problem.k
     figure, axes = _axes(7, 4.2, f"Roofline of {device.name}", "flop a byte from memory", "Tflop/s")
     ends = [peak / bandwidth]
-    for batch, style in (
+    drawn: tuple[tuple[Batch, dict[str, Any]], ...] = (
         (space.sample(np.random.default_rng(0), 400), {"s": 8, "color": FAINT, "label": "other tiles"}),
         (space.batch(point), {"s": 90, "color": ACCENT, "label": "the answer", "zorder": 4}),
-    ):
+    )
+    for batch, style in drawn:
         scores = problem.evaluate(batch)
         intensity = flops * L2_REUSE / scores["traffic"]
         axes.scatter(intensity, flops / scores["latency"] / 1e12, **style)
