@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....costmodels import splatting_cores as cores
+from ....hardware.technology import core_area_factor
 from .workload import Algorithm, Drawn, drawn, searched
 from .world import World
 
@@ -92,7 +93,7 @@ def tables(world: World, point: Algorithm) -> Tables:
 @lru_cache(maxsize=512)
 def _search_tables(
     world: World, subtree: int, merging: bool, threshold: float, interval: int
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """Time, bytes, energy and area of every search core; points that draw differently share them."""
     work = searched(world, subtree, merging, threshold, interval)
     shape = (len(options(SEARCH)), len(MENUS["clock"]), len(MENUS["channels"]))
@@ -183,23 +184,24 @@ def stages(of: Tables, columns: Mapping[str, Array], rate: float, dram: float) -
     )
     period = 1.0 / np.array(MENUS["clock"])[j]
     moved = of.bytes + of.search_bytes[search]
-    event = cores.event_factor(np.array(MENUS["node"])[:, None], np.array(MENUS["clock"]))[n, j]
-    shrink = cores.core_area_factor(np.array(MENUS["node"]))[n]  # type: ignore[index]
-    leak = cores.leakage(1.0, np.array(MENUS["node"]))[n] / rate  # type: ignore[index]
+    nodes = np.array(MENUS["node"])
+    event = np.asarray(cores.event_factor(nodes[:, None], np.array(MENUS["clock"])))[n, j]
+    shrink = np.asarray(core_area_factor(nodes))[n]
+    leak = np.asarray(cores.leakage(1.0, nodes))[n] / rate
     drawn_28 = {
         "search": of.search_area[search],
         "project": of.project_area[project],
         "sort": of.sort_area[sort],
         "raster": of.raster_area[raster],
     }
-    total = sum(drawn_28.values())
+    total = np.sum(list(drawn_28.values()), axis=0)
     return Stages(
         {
             "search": of.search_time[search, j, k],
             "project": of.project_cycles[project] * period,
             "sort": of.sort_cycles[sort] * period,
             "raster": of.raster_cycles[raster] * period,
-            "memory": moved / cores.bandwidth(np.array(MENUS["channels"]))[k],  # type: ignore[index]
+            "memory": moved / np.asarray(cores.bandwidth(np.array(MENUS["channels"])))[k],
         },
         {
             "search": of.search_energy[search] * event,

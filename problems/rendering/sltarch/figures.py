@@ -136,11 +136,12 @@ def pareto_figure(problem: SLTarch, point: Mapping[str, Any]) -> Figure:
     }
     found, own = problem.stages_of(point)
     of = problem.stages(found, columns)
-    area, energy = 1e6 * sum(of.areas.values()), 1e3 * sum(of.joules.values())
+    area = 1e6 * np.sum(list(of.areas.values()), axis=0)
+    energy = 1e3 * np.sum(list(of.joules.values()), axis=0)
     fits = of.frame_time <= problem.deadline
     figure = Figure(figsize=(7.0, 4.4), layout="constrained")
     axes = figure.subplots()
-    draw = {"s": 4, "linewidths": 0, "rasterized": True}
+    draw: dict[str, Any] = {"s": 4, "linewidths": 0, "rasterized": True}
     axes.scatter(
         area[~fits], energy[~fits], color="#d4d8de", label=f"slower than {problem.rate:g} frames/s", **draw
     )
@@ -156,7 +157,12 @@ def pareto_figure(problem: SLTarch, point: Mapping[str, Any]) -> Figure:
         )
     here = [1e6 * sum(number(own.areas, n) for n in own.areas)]
     there = [1e3 * sum(number(own.joules, n) for n in own.joules)]
-    ring = {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": ACCENT, "markeredgewidth": 2.2}
+    ring: dict[str, Any] = {
+        "markersize": 12,
+        "markerfacecolor": "none",
+        "markeredgecolor": ACCENT,
+        "markeredgewidth": 2.2,
+    }
     axes.plot(here, there, "o", label="this design", **ring)
     axes.set_xscale("log")
     axes.set_xlabel(f"area at {point['node']:g} nm (mm²)")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyomo.environ as pyo
 
 from ....costmodels import splatting_cores as cores
+from ....hardware.technology import core_area_factor
 from ...views import MilpView
 from .designs import HARDWARE, MENUS, RASTER, SEARCH, SHARED, options
 from .workload import Algorithm
@@ -59,7 +60,7 @@ def components(problem: SLTarch, algorithm: Algorithm) -> dict[str, Component]:
     j = np.searchsorted(MENUS["clock"], clock)
     k = np.searchsorted(MENUS["channels"], channels)
     event = np.asarray(cores.event_factor(node, clock))[:, None]
-    shrink = np.asarray(cores.core_area_factor(node))[:, None]
+    shrink = np.asarray(core_area_factor(node))[:, None]
     leak = np.asarray(cores.leakage(1.0, node))[:, None] / problem.rate
 
     def made(seconds: Array, moved: Array, energy: Array, area: Array) -> Component:

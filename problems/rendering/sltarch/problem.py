@@ -161,7 +161,8 @@ class SLTarch(Problem):
         ).astype(np.float64)
         rows = len(x)
         if rows and (numbers == numbers[0]).all():
-            points, groups = numbers[:1], [slice(None)]
+            groups: list[Any] = [slice(None)]
+            points = numbers[:1]
         else:
             points, which = np.unique(numbers, axis=0, return_inverse=True)
             groups = [np.flatnonzero(which.ravel() == i) for i in range(len(points))]

@@ -48,7 +48,7 @@ def summary(problem: SLTarch, point: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row a unit: milliseconds and share of the frame time, millijoules and mm2 of one frame."""
     _, of = problem.stages_of(point)
     frame = float(of.frame_time[0])
-    rows = []
+    rows: list[dict[str, Any]] = []
     for part in (*PARTS, "leakage"):
         seconds = number(of.seconds, part)
         rows.append(
@@ -60,11 +60,8 @@ def summary(problem: SLTarch, point: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "area mm2": 1e6 * number(of.areas, part),
             }
         )
-    total = {"unit": "frame", "time ms": 1e3 * frame, "busy": ""}
-    total |= {
-        key: sum(float(row[key]) for row in rows)  # type: ignore[arg-type]
-        for key in ("energy mJ", "area mm2")
-    }
+    total: dict[str, Any] = {"unit": "frame", "time ms": 1e3 * frame, "busy": ""}
+    total |= {key: sum(row[key] for row in rows) for key in ("energy mJ", "area mm2")}
     return [*rows, total]
 
 
@@ -83,7 +80,7 @@ def explain(problem: SLTarch, point: Mapping[str, Any]) -> dict[str, Any]:
     share = number(of.joules, dearest) / sum(number(of.joules, name) for name in of.joules)
     search = (
         f"The search tests {units.count(round(_tests(problem, point)))} nodes a frame; its units are busy "
-        f"{_search_busy(found, point):.0%} of its time."
+        f"{_search_busy(found, point):.0%} of its time"
     )
     room = (
         f"{spare:.0%} of the deadline is left"

@@ -92,7 +92,8 @@ class Gpu:
 def drawn(world: World, point: Algorithm) -> Drawn:
     """Draw the last frame that a search serves, and count; from disk where it was drawn before."""
     key = ["drawn", point.threshold, point.interval, point.group, point.check if point.group > 1 else "pixel"]
-    return _kept(world, key, Drawn, lambda: _draw(world, point))
+    found: Drawn = _kept(world, key, Drawn, lambda: _draw(world, point))
+    return found
 
 
 def _draw(world: World, point: Algorithm) -> dict[str, Any]:
@@ -143,7 +144,8 @@ def searched(world: World, subtree: int, merging: bool, threshold: float, interv
 
 def on_gpu(world: World, threshold: float) -> Gpu:
     """What a GPU does for the frame at this threshold, pixel by pixel."""
-    return _kept(world, ["gpu", threshold], Gpu, lambda: _count_gpu(world, threshold))
+    found: Gpu = _kept(world, ["gpu", threshold], Gpu, lambda: _count_gpu(world, threshold))
+    return found
 
 
 def _count_gpu(world: World, threshold: float) -> dict[str, Any]:
@@ -169,7 +171,8 @@ def _kept(world: World, key: list[Any], made: type[Any], make: Callable[[], dict
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, **{n: np.asarray(v) for n, v in fields.items()})
+                arrays: dict[str, Any] = {n: np.asarray(v) for n, v in fields.items()}
+                np.savez(stream, **arrays)
             os.replace(name, path)
         except BaseException:
             with suppress(OSError):
