@@ -45,7 +45,7 @@ def page(session: Session, result: Result) -> str:
         _certificate(result),
         _front(problem, goal, result, front(session, result, chosen)),
         _search(result, convergence(session, result) if improved else None),
-        _explanation(folder, result),
+        _explanation(problem, folder, result),
         _own(problem, result),
         _provenance(problem, result),
     ]
@@ -238,7 +238,7 @@ def _search(result: Result, figure: Mapping[str, Any] | None) -> str:
     return _section("Search", f"<p>{escape(told)}</p>", notes, picture(draw(figure)) if figure else "")
 
 
-def _explanation(folder: RunFolder | None, result: Result) -> str:
+def _explanation(problem: Problem, folder: RunFolder | None, result: Result) -> str:
     """What `optimize explain` stored, where it is of this answer."""
     if folder is None or not (folder.path / FILE).is_file():
         hint = f"Not made yet: <code>optimize explain {escape(folder.id if folder else 'RUN')}</code>."
@@ -258,7 +258,7 @@ def _explanation(folder: RunFolder | None, result: Result) -> str:
         lines = "".join(f"<li>{escape(_sentence(s))}</li>" for s in section["sentences"])
         parts.append(f'<div class="keep"><h3>{escape(section["title"])}</h3><ul>{lines}</ul></div>')
         if section["title"] == "What each limit is worth":
-            parts.append(_worths(told["limits"]))
+            parts.append(_worths(problem, told["limits"]))
         parts += [picture(draw(figures[n])) for n in placed.get(section["title"], ()) if n in figures]
     for title, rows in told.get("own", {}).items():
         if isinstance(rows, list):
@@ -267,13 +267,14 @@ def _explanation(folder: RunFolder | None, result: Result) -> str:
     return _section("Explanation", *parts, notes)
 
 
-def _worths(limits: Sequence[Mapping[str, Any]]) -> str:
+def _worths(problem: Problem, limits: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for worth in limits:
+        unit = problem.metrics[worth["objective"]].unit
         by = {level["share"]: level["value"] for level in worth["levels"]}
         cells = [by.get(-0.1), by.get(-0.01), worth["value"], by.get(0.01), by.get(0.1), by.get(None)]
         name = worth["limit"] + (" (held)" if worth["held_objective"] else "")
-        rows.append([name, *("none known" if c is None else f"{c:.5g}" for c in cells)])
+        rows.append([name, *("none known" if c is None else units.show(c, unit, 5) for c in cells)])
     heads = ("limit", "-10 %", "-1 %", "now", "+1 %", "+10 %", "without")
     named = limits[0]["objective"].replace("_", " ") if limits else ""
     return f'<p class="note">{escape(named)} with the bound moved:</p>' + table(heads, rows, heads[1:])
