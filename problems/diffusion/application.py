@@ -13,7 +13,7 @@ from . import budgeting, quality
 from .law import TENTHS
 from .report import shown
 from .schedule import Schedule
-from .trials import CONFIGS, Prompt, Trials, unseen_prompts
+from .trials import Prompt, Trials, unseen_prompts
 
 if TYPE_CHECKING:
     from .astraea import Astraea, AstraeaShapes
@@ -49,7 +49,7 @@ def apply(problem: Astraea, point: Mapping[str, Any], *, seed: int, out: Path) -
     file = export(problem, point, out)[0]["file"]
     trials, law = problem.trials, problem.law
     kept = float(budgeting.with_first(answer).mean() / TENTHS)
-    unseen = unseen_prompts(TEST_PROMPTS, CONFIGS[problem.model].classes, seed)
+    unseen = unseen_prompts(TEST_PROMPTS, trials.model.config.classes, seed)
     full = np.full(problem.later_steps, TENTHS)
     named: dict[str, Tenths] = {"full run": full, "this schedule": answer, **problem.baselines(kept)}
     rows = []
@@ -73,7 +73,7 @@ def apply(problem: Astraea, point: Mapping[str, Any], *, seed: int, out: Path) -
         trials, {n: named[n] for n in ("full run", "this schedule", "uniform")}, unseen[:SHEET_PROMPTS]
     )
     sheet.save(_folder(out) / "frames.png")
-    rows[1]["note"] += ", frames side by side in frames.png"
+    rows[1]["note"] = f"{rows[1]['note']}, frames side by side in frames.png"
     return rows
 
 

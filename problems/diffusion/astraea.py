@@ -53,6 +53,7 @@ class Astraea(Problem):
     budget: float = param(0.5, unit="1", help="share of the tokens computed, mean over all steps")
     device: Device = param(factory=host, help="'host' is timed on this machine, others are modelled")
     prompts: int = param(4, help="calibration prompts: a class and a seed each")
+    clips: Path | None = param(None, help="folder of videos to train on instead of moving scenes")
     screening: bool = param(False, help="evolution: try children on one prompt, the best quarter on all")
 
     share = Menu(*GRID, shape="later_steps")
@@ -82,14 +83,14 @@ class Astraea(Problem):
         """The model and what is known of its schedules; trained where nobody did (half an hour)."""
         from .trials import trials
 
-        return trials(self.model, self.steps)
+        return trials(self.model, self.steps, self.clips)
 
     @cached_property
     def calibration(self) -> list[Prompt]:
         """Prompts that the search sees."""
-        from .trials import CONFIGS, calibration_prompts
+        from .trials import calibration_prompts
 
-        return calibration_prompts(self.prompts, CONFIGS[self.model].classes)
+        return calibration_prompts(self.prompts, self.trials.model.config.classes)
 
     @cached_property
     def law(self) -> StepLaw:

@@ -35,7 +35,7 @@ def check_steps_and_budget(problem: str, steps: int, budget: float) -> None:
 
 def tenths_of(share: Any) -> Tenths:
     """The column of shares as whole tenths."""
-    return np.rint(np.asarray(share, float) * TENTHS).astype(np.int64)
+    return np.asarray(np.rint(np.asarray(share, float) * TENTHS), np.int64)
 
 
 def with_first(tenths: Tenths) -> Tenths:

@@ -14,19 +14,24 @@ import numpy as np
 import torch
 
 from ...hardware.host import configuration_folder, probe
+from ..training.execution.profiling import one_thread
 from .law import SHARES, TENTHS, StepLaw
-from .trials import CONFIGS, Trials
+from .sampling import sample
+from .trials import Trials
 
-VERSION = 1
+VERSION = 3
 LEVELS = (2, 4, 6, 8)
 """Tenths at which partial steps are timed."""
-REPEATS = 5
+REPEATS = 3
+CLIPS = 4
+"""Clips that go through the model together, as `sample` does by default."""
 Progress = Callable[[int, int], None]
 
 
 def host_law(name: str, trial: Trials, progress: Progress | None = None) -> StepLaw:
     """The law of a model on this machine: from the configuration folder, or timed now and put there."""
-    key = json.dumps([VERSION, CONFIGS[name].description(), trial.steps, probe().family, torch.__version__])
+    shape = trial.model.config.description()
+    key = json.dumps([VERSION, shape, trial.steps, probe().family, torch.__version__])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = configuration_folder() / "diffusion" / f"{name}-{digest}.json"
     if path.is_file():
@@ -50,30 +55,31 @@ def as_law(record: dict[str, float]) -> StepLaw:
 
 
 def _timed(trial: Trials, progress: Progress | None) -> dict[str, float]:
-    """Least of a few runs at each level, taken in turn so that a busy spell hits all of them."""
-    later = trial.steps - 1
+    """Least of a few runs at each level, taken in turn so that a busy spell hits all of them; per clip."""
+    steps = trial.steps
+    later = steps - 1
     levels = (*LEVELS, TENTHS, 0)
-    plans = {level: [level] * later for level in levels}
-    prompt = [(0, 0)]
-    for plan in plans.values():
-        trial.clips(plan, prompt)
+    kinds, seeds = [0] * CLIPS, list(range(CLIPS))
     best = dict.fromkeys(levels, float("inf"))
     work, cache = {}, 0.0
-    for repeat in range(REPEATS):
-        for level, plan in plans.items():
-            made = trial.clips(plan, prompt)
-            best[level] = min(best[level], made.seconds)
-            work[level] = made.flops
+    for repeat in range(REPEATS + 1):
+        for level in levels:
+            shares = [1.0, *[level / TENTHS] * later]
+            with one_thread():
+                made = sample(trial.model, kinds, seeds, steps=steps, schedule=shares, batch=CLIPS)
+            if repeat:  # the first round warms up
+                best[level] = min(best[level], made.seconds / CLIPS)
+            work[level] = made.flops / CLIPS
             cache = max(cache, float(made.cache_bytes))
         if progress is not None:
-            progress(repeat + 1, REPEATS)
-    whole = best[TENTHS] / trial.steps
+            progress(repeat + 1, REPEATS + 1)
+    whole = best[TENTHS] / steps
     partial = np.array([(best[level] - whole) / later for level in LEVELS])
-    shares = np.array(LEVELS) / TENTHS
-    slope, fixed = np.polyfit(shares, partial, 1)
-    missed = (fixed + slope * shares) / partial - 1.0
-    count = np.array([(work[level] - work[TENTHS] / trial.steps) / later for level in LEVELS])
-    flops_slope, flops_fixed = np.polyfit(shares, count, 1)
+    shares_timed = np.array(LEVELS) / TENTHS
+    slope, fixed = np.polyfit(shares_timed, partial, 1)
+    missed = (fixed + slope * shares_timed) / partial - 1.0
+    count = np.array([(work[level] - work[TENTHS] / steps) / later for level in LEVELS])
+    flops_slope, flops_fixed = np.polyfit(shares_timed, count, 1)
     return {
         "whole": whole,
         "fixed": float(fixed),

@@ -22,7 +22,8 @@ def prepare_model(problem: Astraea, progress: Progress | None = None) -> None:
     name = problem.model
     tried.load_model(
         name,
-        progress=lambda done, total, loss: tell(f"training the {name} model, loss {loss:.4f}", done / total),
+        problem.clips,
+        lambda done, total, loss: tell(f"training the {name} model, loss {loss:.4f}", done / total),
     )
     trials = problem.trials
     if problem.device.origin == "host":

@@ -118,12 +118,12 @@ def _clips(data: Path | None) -> Iterator[dict[str, Any]]:
             "clips beside it; none was found."
         )
     from . import quality
-    from .clips import read_clip
+    from .clips import read
 
     for prompt, folder in folders.items():
-        reference = read_clip(folder / "origin.mp4")
+        reference = read(folder / "origin.mp4")
         for method, paper in CLIPS[prompt].items():
-            clip = read_clip(folder / f"{method}.mp4")
+            clip = read(folder / f"{method}.mp4")
             yield _figure(f"PSNR dB of {prompt}, {method}", paper, quality.psnr(clip, reference),
                           "published clips", "read: mean over frames, 8-bit RGB")  # fmt: skip
 
@@ -139,8 +139,9 @@ def _small() -> Iterator[dict[str, Any]]:
         return
     from . import training
     from .astraea import Astraea
+    from .description import DiTConfig
 
-    if not training.weights_path(training.DiTConfig()).is_file():
+    if not training.weights_path(DiTConfig()).is_file():
         yield {"quantity": "Front of our small model: not run; train it first with 'optimize run astraea'."}
         return
     problem = Astraea()

@@ -26,7 +26,8 @@ from .sampling import Samples, sample
 from .shares import Tenths
 
 if TYPE_CHECKING:
-    from .training import ClipSet, Progress
+    from .clips import ClipSet
+    from .training import Progress
 
 Array = npt.NDArray[np.float64]
 Prompt = tuple[int, int]
@@ -40,24 +41,37 @@ CONFIGS = {"small": DiTConfig(), "long": LONG, "tiny": TINY}
 RECIPES = {"tiny": training.Recipe(steps=4, batch=2, warmup=1)}
 
 
-def load_model(name: str, clips: ClipSet | None = None, progress: Progress | None = None) -> VideoDiT:
+def configured(name: str, clips: Path | None) -> tuple[DiTConfig, ClipSet | None]:
+    """The shape of a model, and what it is trained on: clips of a folder, or moving scenes."""
+    if clips is None:
+        return CONFIGS[name], None
+    from .clips import clip_set
+
+    found, config = clip_set(clips, CONFIGS[name])
+    return config, found
+
+
+def load_model(name: str, clips: Path | None = None, progress: Progress | None = None) -> VideoDiT:
     """The trained model called `name`: from the user's cache, or trained now."""
+    config, found = configured(name, clips)
     with one_thread():
-        return training.pretrained(CONFIGS[name], progress, recipe=RECIPES.get(name), clips=clips)
+        return training.pretrained(config, progress, recipe=RECIPES.get(name), clips=found)
 
 
 def calibration_prompts(count: int, classes: int) -> list[Prompt]:
-    """Prompts that the search sees: the even classes in turn, seeds of their own.
+    """Prompts that the search sees: every second class in turn, seeds of their own.
 
     >>> calibration_prompts(2, 8), unseen_prompts(2, 8)
     ([(0, 1000), (2, 1001)], [(1, 900000), (3, 900001)])
     """
-    return [(2 * i % classes, CALIBRATION_SEED + i) for i in range(count)]
+    seen = range(0, classes, 2)
+    return [(seen[i % len(seen)], CALIBRATION_SEED + i) for i in range(count)]
 
 
 def unseen_prompts(count: int, classes: int, seed: int = 0) -> list[Prompt]:
-    """Prompts that no search sees: the odd classes, other seeds."""
-    return [((2 * i + 1) % classes, TEST_SEED + 1_000 * seed + i) for i in range(count)]
+    """Prompts that no search sees: the other classes (the only one, where there is one), other seeds."""
+    other = range(1, classes, 2) if classes > 1 else range(1)
+    return [(other[i % len(other)], TEST_SEED + 1_000 * seed + i) for i in range(count)]
 
 
 class Trials:
@@ -106,7 +120,8 @@ class Trials:
         kinds, seeds = zip(*prompts, strict=True)
         shares = [1.0, *(value / TENTHS for value in tenths)]
         with one_thread():
-            return sample(self.model, kinds, seeds, steps=self.steps, schedule=shares, batch=1)
+            made: Samples = sample(self.model, kinds, seeds, steps=self.steps, schedule=shares, batch=1)
+            return made
 
     def _one(self, row: list[int], prompt: Prompt) -> tuple[float, ...]:
         name = _name(row)
@@ -145,10 +160,11 @@ def _name(row: Sequence[int]) -> str:
 
 
 @lru_cache(maxsize=4)
-def trials(name: str, steps: int) -> Trials:
+def trials(name: str, steps: int, clips: Path | None = None) -> Trials:
     """The trials of a model by name; the model is trained where nobody did."""
-    weights = training.digest(CONFIGS[name], RECIPES.get(name) or training.Recipe())
-    return Trials(load_model(name), weights, steps)
+    config, found = configured(name, clips)
+    weights = training.digest(config, RECIPES.get(name) or training.Recipe(), found)
+    return Trials(load_model(name, clips), weights, steps)
 
 
 __all__ = ["FIELDS", "Prompt", "Trials", "calibration_prompts", "load_model", "trials", "unseen_prompts"]
