@@ -118,12 +118,12 @@ def _clips(data: Path | None) -> Iterator[dict[str, Any]]:
             "clips beside it; none was found."
         )
     from . import quality
-    from .clips import read
+    from .clips import read_clip
 
     for prompt, folder in folders.items():
-        reference = read(folder / "origin.mp4")
+        reference = read_clip(folder / "origin.mp4")
         for method, paper in CLIPS[prompt].items():
-            clip = read(folder / f"{method}.mp4")
+            clip = read_clip(folder / f"{method}.mp4")
             yield _figure(f"PSNR dB of {prompt}, {method}", paper, quality.psnr(clip, reference),
                           "published clips", "read: mean over frames, 8-bit RGB")  # fmt: skip
 
