@@ -46,7 +46,7 @@ class Gaussians:
             self._check_finite(field.name)
         self._refuse("scales", (self.scales < 0).any(axis=1), "must not be negative")
         self._refuse("opacities", (self.opacities < 0) | (self.opacities > 1), "must lie within 0 and 1")
-        length = np.linalg.norm(self.quaternions, axis=1, keepdims=True)
+        length = np.linalg.norm(self.quaternions.astype(np.float64), axis=1, keepdims=True)
         self._refuse("quaternions", length[:, 0] < 1e-12, "must not be zero")
         length[np.abs(length - 1) < 1e-6] = 1  # so that what is of length one keeps its bits, and its digest
         object.__setattr__(self, "quaternions", (self.quaternions / length).astype(np.float32))
@@ -85,7 +85,7 @@ class Gaussians:
         """Those of some Gaussians that are valid; the others are left out."""
         with np.errstate(invalid="ignore"):
             valid = (scales >= 0).all(axis=1) & (opacities >= 0) & (opacities <= 1)
-            valid &= np.linalg.norm(quaternions, axis=1) >= 1e-12
+            valid &= np.linalg.norm(quaternions.astype(np.float64), axis=1) >= 1e-12
             for values in (means, scales, quaternions, harmonics):
                 valid &= np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         return cls(means[valid], scales[valid], quaternions[valid], opacities[valid], harmonics[valid])

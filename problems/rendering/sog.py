@@ -164,7 +164,7 @@ def _palette(further: dict[str, Any], source: Source, count: int) -> Array:
         bands, entries = int(further["bands"]), int(further["count"])
         book = _codebook(further["codebook"], "shN")
         centroids, labels = list(further["files"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"its shN cannot be read: {type(error).__name__} {error}.") from None
     if bands not in COEFFICIENTS or not 1 <= entries <= 1 << 16:
         raise DataError(

@@ -289,6 +289,7 @@ SOG_FAULTS = [
     (lambda m: m["quats"].update(files=["c.webp"]), "below 252"),
     (lambda m: m["shN"].update(count=100), "beyond the 100 entries"),
     (lambda m: m.pop("means"), "KeyError 'means'"),
+    (lambda m: m["shN"].update(count=float("inf")), "OverflowError"),
     (lambda m: m["sh0"].update(files=["meta.json"]), "cannot be decoded"),
 ]
 
