@@ -37,13 +37,13 @@ PAGES = (
     *(ROOT / "README.md", DOCS / "tutorial.md", DOCS / "problems" / "index.md"),
     *sorted((DOCS / "howto").glob("*.md")),
 )
-SLOW = tuple(page for page in sorted((DOCS / "problems").glob("*.md")) if page not in PAGES)
+SLOW = (DOCS / "explain.md", *(p for p in sorted((DOCS / "problems").glob("*.md")) if p not in PAGES))
 BLOCK = re.compile(r"^(?:<!-- file: (\S+) -->\n)?```(console|python|toml)\n(.*?)^```$", re.M | re.S)
 TOLERANCE = 0.02
 VOLATILE = (
     (re.compile(r"^(solver [^;]*);.*"), r"\1)"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d{6}-[0-9a-f]{4}"), "RUN"),
-    (re.compile(r"(export|regoal|resume|resumes|of run) [0-9a-f]{4}\b"), r"\1 ID"),
+    (re.compile(r"(export|regoal|resume|resumes|report|run) [0-9a-f]{4}\b"), r"\1 ID"),
     (re.compile(r"(?:[\d,]+ rows )?in \d[\d.]* s\b"), "in T"),
     (re.compile(r"at most \d\S* s\b"), "at most T"),
     (re.compile(r"\d[\d,]* rows/s"), "N rows/s"),
