@@ -33,6 +33,7 @@ PATIENCE = 10.0
 STALE_LOCK = 60.0
 TAIL = 1 << 20
 SLOW_STORAGE_SECONDS = 20.0
+CONNECT_SECONDS = 10
 CREATE_STUDY, DELETE_STUDY, CREATE_TRIAL, LAST_OPERATION = 0, 1, 4, 10
 _START = b'{"op_code":'
 
@@ -288,10 +289,23 @@ def open_url(url: str) -> BaseStorage:
             from optuna.storages.journal import JournalRedisBackend
 
             return JournalStorage(JournalRedisBackend(url))
-        return optuna.storages.RDBStorage(url)
+        if url.startswith("grpc://"):
+            return _grpc(url)
+        waits = (
+            {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if url.startswith("postgresql") else None
+        )
+        return optuna.storages.RDBStorage(url, engine_kwargs=waits)
     except Exception as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"the storage '{without_password(url)}' cannot be opened: {cause}") from None
+
+
+def _grpc(url: str) -> BaseStorage:
+    """Optuna's gRPC proxy at `grpc://host:port` (started by `optuna.storages.run_grpc_proxy_server`)."""
+    host, _, port = url.removeprefix("grpc://").partition(":")
+    proxy = optuna.storages.GrpcStorageProxy(host=host or "localhost", port=int(port or 13000))
+    proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+    return proxy
 
 
 def without_password(url: str) -> str:

@@ -188,7 +188,7 @@ class Result:
                 {n: (v[0], v[1], v[2]) for n, v in data.get("replications", {}).items()},
                 data.get("robust", {}),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise DataError(f"'{path}' is no saved result: {error} is missing or wrong.") from None
 
     def __str__(self) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,21 +109,26 @@ def resume(
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
     record = folder.read_json("run.json")
-    problem = problem or recorded_problem(record)
-    check_unchanged(problem, record)
-    goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()})
-    budget = budget or Budget(**record["budget"])
-    resolved = goal.resolve(problem)
-    chosen, _ = select(record["solver"], problem, resolved, budget)
-    first = problem.space.batch(record["start"]) if record["start"] else None
-    workers = workers or int(record["workers"])
+    with undamaged(folder):
+        problem = problem or recorded_problem(record)
+        check_unchanged(problem, record)
+        goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()})
+        planned = Budget(**record["budget"])
+        budget = budget or planned
+        resolved = goal.resolve(problem)
+        chosen, _ = select(record["solver"], problem, resolved, budget)
+        first = problem.space.batch(record["start"]) if record["start"] else None
+        workers = workers or int(record["workers"])
+        np.random.SeedSequence([record["seed"]])
+        check_pick(record["pick"], resolved)
+        keep_all, why = bool(record["keep_all"]), str(record["why"])
     with folder.hold(), Evaluator(problem, workers, executor) as evaluator:
         session = Session(
-            problem, resolved, budget, record["seed"], evaluator, folder, first, observer, record["keep_all"]
+            problem, resolved, budget, record["seed"], evaluator, folder, first, observer, keep_all
         )
-        session.planned = Budget(**record["budget"])
+        session.planned = planned
         session.replay()
-        result = conduct(session, chosen, record["why"], record["pick"])
+        result = conduct(session, chosen, why, record["pick"])
         robust = record.get("robust")
         return log_study(session, result if robust is None else robustly(session, result, robust), storage)
 
@@ -137,8 +142,11 @@ def regoal(
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
     record = folder.read_json("run.json")
-    problem = problem or recorded_problem(record)
-    check_unchanged(problem, record)
+    with undamaged(folder):
+        problem = problem or recorded_problem(record)
+        check_unchanged(problem, record)
+        np.random.SeedSequence([record["seed"]])
+        solver = str(record["solver"])
     if (folder.path / "sweep.npz").is_file():
         raise DataError(
             f"run {folder.id} kept only its front and a sample; run it again with --keep-all to regoal it."
@@ -162,7 +170,7 @@ def regoal(
         if whole
         else Certificate.none(f"the best of {rows} recorded rows; other points were not scored")
     )
-    return finish(session, certificate, ANSWERED, record["solver"], "recorded rows", pick)
+    return finish(session, certificate, ANSWERED, solver, "recorded rows", pick)
 
 
 # --- the parts ---------------------------------------------------------------------------------------
@@ -343,6 +351,17 @@ def run_record(
     }  # fmt: skip
 
 
+@contextmanager
+def undamaged(folder: RunFolder) -> Iterator[None]:
+    """Turns what a damaged run.json leads to into a DataError that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise DataError(
+            f"'{folder.path / 'run.json'}' is damaged ({type(error).__name__}: {error}); start a new run."
+        ) from None
+
+
 def recorded_problem(record: Mapping[str, Any]) -> Problem:
     """The problem of a run. Raises DataError where it can be made from Python only."""
     absent = [k for k in ("problem", "parameters", "fixed", "goal_text", "budget") if k not in record]
@@ -395,10 +414,10 @@ def start_batch(problem: Problem, start: Start) -> Batch | None:
         return problem.space.batch(best)
     try:
         data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"--start '{path}' cannot be read: {error}") from None
     if isinstance(data, Mapping) and isinstance(data.get("best"), Mapping):
-        data = data["best"]["point"]
+        data = data["best"].get("point")
     if not isinstance(data, Mapping):
         raise SpaceError(f"--start '{path}' must hold an object of variables, got {type(data).__name__}.")
     return problem.space.batch(data)

@@ -21,6 +21,8 @@ from .compiled import Array
 from .trace import LANGUAGE, Stage, Trace
 
 COLUMNS = ("arrival", "class", "input", "output", "deadline", "application", "stage", "backend", "seconds")
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, OSError,
+              RecursionError, csv.Error)  # fmt: skip
 Rows = list[Mapping[str, Any]]
 
 
@@ -37,13 +39,20 @@ def read_json(path: str | Path) -> Any:
     with open_text(path) as file:
         try:
             return json.load(file)
-        except (ValueError, OSError, EOFError) as error:
+        except (ValueError, OSError, EOFError, RecursionError) as error:
             raise DataError(f"{path.name} is no JSON: {error}") from None
 
 
 def read_trace(path: str | Path, form: str | None = None) -> Trace:
     """A trace file of any known format; DataError names the row and column at fault."""
     path = Path(path)
+    try:
+        return _read_trace(path, form)
+    except UNREADABLE as error:
+        raise DataError(f"{path.name} cannot be read as a trace: {type(error).__name__}: {error}") from None
+
+
+def _read_trace(path: Path, form: str | None) -> Trace:
     rows = list(_records(path))
     if not rows:
         raise DataError(f"{path.name} has no rows.")

@@ -18,7 +18,7 @@ from ...solvers.base import Budget
 from ...solvers.portfolio import select
 from ..folder import find_run
 from ..result import Result
-from ..run import problem_name, recorded_problem, regoal, resume, solve
+from ..run import problem_name, recorded_problem, regoal, resume, solve, undamaged
 from .app import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .arguments import make_problem, read_fixes
 from .console import console, print_json
@@ -202,16 +202,17 @@ def resume_run(
     """Continue a run; the exit code."""
     folder = find_run(name, runs)
     record = folder.read_json("run.json")
-    problem = recorded_problem(record)
-    budget = None
-    if evals is not None or seconds is not None or gap is not None:
-        before = Budget(**record["budget"])
-        budget = Budget(
-            evals if evals is not None else (before.evaluations if seconds is None else None),
-            seconds if seconds is not None else (before.seconds if evals is None else None),
-            gap if gap is not None else before.gap,
-        )
-    goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()}).resolve(problem)
+    with undamaged(folder):
+        problem = recorded_problem(record)
+        budget = None
+        if evals is not None or seconds is not None or gap is not None:
+            before = Budget(**record["budget"])
+            budget = Budget(
+                evals if evals is not None else (before.evaluations if seconds is None else None),
+                seconds if seconds is not None else (before.seconds if evals is None else None),
+                gap if gap is not None else before.gap,
+            )
+        goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()}).resolve(problem)
     if not json:
         _headline(problem, goal, record["solver"], f"resumes {folder.id}", "")
     with Watcher(console(stderr=True), goal, enabled=not json) as watcher:
@@ -230,7 +231,8 @@ def resume_run(
 def regoal_run(name: str, runs: Path, wish: Wish, pick: str | None, json: bool) -> int:
     """Answer another goal from recorded rows; the exit code."""
     folder = find_run(name, runs)
-    problem = recorded_problem(folder.read_json("run.json"))
+    with undamaged(folder):
+        problem = recorded_problem(folder.read_json("run.json"))
     goal = wish.goal.resolve(problem)
     if not json:
         _headline(problem, goal, "recorded rows", f"of run {folder.id}, nothing is evaluated", "")
