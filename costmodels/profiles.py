@@ -63,8 +63,8 @@ def read_table(path: Path) -> Table:
     try:
         with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as stream:
             rows = list(csv.reader(stream))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except (OSError, EOFError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(rows) < 2:
         raise DataError(f"{path} must have a header and at least one row")
     if any(len(row) != len(rows[0]) for row in rows):

@@ -36,7 +36,9 @@ def read_cameras(path: str | Path) -> list[Camera]:
         found = _from_arrays(path) if path.is_file() else _from_model(path)
     except DataError as error:
         raise DataError(f"cannot read the cameras of '{path.name}': {error}") from None
-    except (OSError, ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile) as error:
+    except (
+        OSError, EOFError, NotImplementedError, ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile
+    ) as error:
         raise DataError(
             f"cannot read the cameras of '{path.name}': {type(error).__name__} {error}."
         ) from None

@@ -136,7 +136,10 @@ def read_graphs(path: str | Path) -> dict[str, PDGraph]:
     record = read_json(path)
     if not isinstance(record, dict) or not all(isinstance(units, dict) for units in record.values()):
         raise DataError(f"{path.name} must hold an object from applications to units.")
-    return {name: _graph(name, units) for name, units in record.items()}
+    try:
+        return {name: _graph(name, units) for name, units in record.items()}
+    except (TypeError, AttributeError, KeyError, ValueError, IndexError, StopIteration) as error:
+        raise DataError(f"{path.name} holds no graphs: {type(error).__name__}: {error}") from None
 
 
 def _graph(name: str, record: Mapping[str, Mapping[str, Any]]) -> PDGraph:
