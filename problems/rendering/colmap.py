@@ -37,7 +37,14 @@ def read_cameras(path: str | Path) -> list[Camera]:
     except DataError as error:
         raise DataError(f"cannot read the cameras of '{path.name}': {error}") from None
     except (
-        OSError, EOFError, NotImplementedError, ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile
+        OSError,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        KeyError,
+        IndexError,
+        struct.error,
+        zipfile.BadZipFile,
     ) as error:
         raise DataError(
             f"cannot read the cameras of '{path.name}': {type(error).__name__} {error}."
