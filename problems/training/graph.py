@@ -8,7 +8,7 @@ by the module's own code at `natural`, asked for by the backward pass at `unpack
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .actions import RETAIN
 
 Array = npt.NDArray[Any]
 STATISTICS_SHARE = 0.02
+GRADIENT = "gradient"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Treatment:
 class SavedTensor:
     """One tensor that a plan decides about; see the module's first lines.
 
-    block: its repeated block, -1 outside. content: activation, bounded, mask or other. parents: saved
+    block: its repeated block, -1 outside. content: activation, bounded, mask, other, or gradient: that of a
+    parameter (`path`), complete at `packed`, wanted by the optimiser at `unpacked`. parents: saved
     tensors (positions) from which it can be computed again. refused: why it cannot, or nothing.
     """
 
@@ -91,8 +93,15 @@ class Graph:
 
     @property
     def activations(self) -> int:
-        """Bytes of the tensors that a plan decides about."""
-        return sum(t.size for t in self.saved)
+        """Bytes saved for the backward pass that a plan decides about."""
+        return sum(t.size for t in self.saved if t.content != GRADIENT)
+
+    def with_gradients_retained(self) -> Graph:
+        """The same step where plans leave the parameters' gradients alone."""
+        saved = tuple(
+            replace(t, treatments=t.treatments[:1]) if t.content == GRADIENT else t for t in self.saved
+        )
+        return replace(self, saved=saved)
 
     def record(self) -> dict[str, Any]:
         """Plain data, which also identifies the graph."""

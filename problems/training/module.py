@@ -52,6 +52,9 @@ class AdaccModule(Problem):
     offload: bool = param(
         False, help="allow moving tensors away: to pinned host memory, or to a file from a CPU"
     )
+    gradients: bool = param(
+        True, help="plan the weights' gradients too: coded or moved away until the backward pass ends"
+    )
     optimizer: str = param("adam", choices=("adam", "sgd"), help="whose state is counted")
     graph: Graph | None = param(None, help="a recorded module (from_module); replaces the small one")
 
@@ -114,11 +117,12 @@ class AdaccModule(Problem):
     @cached_property
     def step(self) -> Graph:
         """The recorded step that referee and view read; measured once a machine and configuration."""
-        if self.graph is not None:
-            return self.graph
-        from .execution.catalogue import measured
+        graph = self.graph
+        if graph is None:
+            from .execution.catalogue import measured
 
-        return measured(self)
+            graph = measured(self)
+        return graph if self.gradients else graph.with_gradients_retained()
 
     @cached_property
     def liveness(self) -> Liveness:

@@ -13,6 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from torch import Tensor, nn
 
 from ....errors import SpaceError
 from ..actions import OFFLOAD, RECOMPUTE, RETAIN
-from ..graph import Graph
+from ..graph import GRADIENT, Graph
 from .codecs import Codec, codec
 from .recording import input_tensors
 from .tape import Outer, Recipe, Ref, Tape, generator_state, geometry, window
+from .waiting import Waiting
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +115,7 @@ class Program:
         self.outer = {"parameter": [named[n] for n in tape.parameters], "constant": list(tape.constants)}
         self.action: dict[int, str] = {b.index: RETAIN for b in tape.buffers if b.packs}
         self.codecs: dict[int, Codec] = {}
+        self.gradients: list[tuple[int, nn.Parameter]] = []
         for tensor, label in zip(tensors, actions, strict=True):
             treatment = tensor.treatment(label)
             if treatment is None:
@@ -125,6 +128,8 @@ class Program:
             self.action[tensor.buffer] = label
             if treatment.codec:
                 self.codecs[tensor.buffer] = codec(treatment.codec, tensor.width, stochastic)
+            if tensor.content == GRADIENT and label != RETAIN:
+                self.gradients.append((tensor.buffer, named[tensor.path]))
         dropped = [b for b, label in self.action.items() if label == RECOMPUTE]
         self.recipes = {b: recording.recipes[b] for b in dropped}
         self.parent = {p for recipe in self.recipes.values() for p in recipe.parents}
@@ -143,6 +148,27 @@ class Program:
             else Files()
         )
         self.name = type(module).__name__
+
+    def keep(self, buffer: int, storage: torch.UntypedStorage) -> Any:
+        """Code a buffer, or begin to move it away."""
+        if buffer not in self.codecs:
+            assert self.place is not None
+            return self.place.put(storage)
+        made = self.tape.buffers[buffer]
+        dtype = made.shape[0]
+        flat = window(storage, (dtype, 0, (made.size // dtype.itemsize,), (1,)))
+        return self.codecs[buffer].encode(flat)
+
+    def fetch(self, buffer: int, kept: Any) -> torch.UntypedStorage:
+        """The storage that `keep` was given."""
+        if buffer not in self.codecs:
+            assert self.place is not None
+            return self.place.get(kept)
+        return self.codecs[buffer].decode(kept).untyped_storage()
+
+    def waiting(self) -> Waiting:
+        """What the plan does with gradients."""
+        return Waiting({p: (partial(self.keep, b), partial(self.fetch, b)) for b, p in self.gradients})
 
 
 class _Box:
@@ -179,17 +205,13 @@ class _Box:
             self.alias, self.version = tensor.detach(), tensor._version
             self.storage = tensor.untyped_storage()
         elif label == OFFLOAD:
-            assert program.place is not None
-            self.moved = program.place.put(tensor.untyped_storage())
+            self.moved = program.keep(buffer, tensor.untyped_storage())
         elif label == RECOMPUTE:
             recipe = program.recipes[buffer]
             self.parents = {p: self.run.box(p) for p in recipe.parents}
             self.states = {call.packs: self.run.states[call.packs] for call in recipe.random}
         else:
-            made = program.codecs[buffer]
-            dtype = program.tape.buffers[buffer].shape[0]
-            elements = program.tape.buffers[buffer].size // dtype.itemsize
-            self.code = made.encode(window(tensor.untyped_storage(), (dtype, 0, (elements,), (1,))))
+            self.code = program.keep(buffer, tensor.untyped_storage())
 
     def get(self, own: bool = False) -> torch.UntypedStorage:
         """The buffer's storage, made again where it is not there. own: asked for by autograd itself."""
@@ -206,10 +228,9 @@ class _Box:
     def _make(self) -> torch.UntypedStorage:
         program = self.run.program
         if self.code is not None:
-            return program.codecs[self.buffer].decode(self.code).untyped_storage()
+            return program.fetch(self.buffer, self.code)
         if self.moved is not None:
-            assert program.place is not None
-            return program.place.get(self.moved)
+            return program.fetch(self.buffer, self.moved)
         if self.parents is None:
             raise SpaceError(
                 f"{program.name} did not save what a recomputed tensor needs; record the module again."
@@ -369,7 +390,7 @@ def applied(module: nn.Module, program: Program) -> Iterator[Program]:
         module.register_forward_hook(leave, always_call=False),
     ]
     try:
-        with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        with torch.autograd.graph.saved_tensors_hooks(pack, unpack), program.waiting().watching():
             yield program
     finally:
         for handle in handles:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..actions import INT4, INT8, OFFLOAD, RECOMPUTE, RETAIN
-from ..graph import Graph, SavedTensor, Treatment
+from ..graph import GRADIENT, Graph, SavedTensor, Treatment
 from .codecs import candidates, codec, relative_error
 from .executor import RECORDINGS, Files, HostMemory, Program, Recording, _Pass, applied
 from .live import LiveBytes
@@ -29,6 +29,7 @@ from .recording import (
     loss_of,
     module_digest,
     record,
+    repeated_blocks,
     undisturbed,
 )
 from .structure import other_bytes, saved_tensors
@@ -119,6 +120,11 @@ class Profile:
             torch.manual_seed(0)
             step(module, batch, loss)
             self.exact = [g.clone() for g in gradients(module)]
+            named = {n: p.grad for n, p in module.named_parameters()}
+            for t in self.saved:
+                if t.content == GRADIENT:
+                    self.storages[t.buffer] = named[t.path].untyped_storage()
+            self.norm = sum(float(g.double().square().sum()) for g in self.exact) ** 0.5
 
     def _capture(self) -> dict[int, torch.UntypedStorage]:
         """Every saved storage of one forward pass, and the pass itself."""
@@ -200,7 +206,7 @@ class Profile:
             if len(values.unique()) > 2:
                 return None
             name = "bits"
-        elif t.content == "other":
+        elif t.content == "other" or (t.content == GRADIENT and label != INT8):
             return None
         elif label == INT8:
             name = "int8"
@@ -219,7 +225,12 @@ class Profile:
         spent = self.seconds(lambda i: made.encode(self.flat(i)), members)
         spent += self.seconds(lambda i: made.decode(codes[i]), members)
         treatment = Treatment(label, name, code.size, spent, 0.0, making, reading, made.kept)
-        error = 0.0 if made.lossless else self.error(middle, label, (*_retain(t), treatment))
+        if made.lossless:
+            error = 0.0
+        elif t.content == GRADIENT:
+            error = float((made.decode(code).double() - x.double()).norm()) / (self.norm or 1.0)
+        else:
+            error = self.error(middle, label, (*_retain(t), treatment))
         return dataclasses.replace(treatment, error=error)
 
     def _peak(self, run: Callable[[], Any]) -> int:
@@ -270,7 +281,7 @@ def structure_of(
 ) -> Recording:
     """The recording of a module without times: each tensor can only be retained."""
     tape = record(module, batch, loss)
-    saved, recipes = saved_tensors(tape)
+    saved, recipes = saved_tensors(tape, repeated_blocks(module))
     saved = tuple(dataclasses.replace(t, treatments=_retain(t)) for t in saved)
     other = other_bytes(tape, [t.buffer for t in saved])
     graph = Graph(

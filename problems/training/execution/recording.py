@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -106,6 +107,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.path: list[str] = []
         self.inside = False
         self.backward = False
+        self.gradients: list[tuple[str, int, int]] = []
 
     # --- events
     def tick(self) -> int:
@@ -228,6 +230,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.poll(self.event - 1)
         return tensor
 
+    def complete(self, name: str, parameter: Tensor) -> None:
+        """Note that a parameter's gradient is complete."""
+        event = self.tick()
+        self.poll(event)
+        gradient = parameter.grad
+        key = None if gradient is None else gradient.untyped_storage()._cdata
+        if key in self.index and gradient.is_floating_point():
+            buffer = self.buffers[self.index[key]]
+            if buffer.size == gradient.numel() * gradient.element_size():
+                self.gradients.append((name, buffer.index, event))
+
     # --- modules
     @contextlib.contextmanager
     def watching(self, module: nn.Module) -> Iterator[None]:
@@ -302,7 +315,7 @@ def record(module: nn.Module, batch: Any, loss: Loss | None = None) -> Tape:
     device = next(module.parameters()).device
     return Tape(
         tuple(step.buffers), packs, step.names, tuple(step.constants), len(step.inputs), max(len(blocks), 1),
-        step.event, end, device,
+        step.event, end, device, tuple(step.gradients),
     )  # fmt: skip
 
 
@@ -319,6 +332,13 @@ def _step(module: nn.Module, batch: Any, loss: Loss | None, blocks: tuple[str, .
         recorder.poll(recorder.event)
         if keep:
             recorder.backward = True
+            handles = [
+                p.register_post_accumulate_grad_hook(partial(recorder.complete, n))
+                for n, p in module.named_parameters()
+                if p.requires_grad
+            ]
             value.backward()
-            recorder.poll(recorder.event)
+            for handle in handles:
+                handle.remove()
+            recorder.poll(recorder.tick())
     return recorder

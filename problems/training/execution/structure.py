@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from ..graph import STATISTICS_SHARE, SavedTensor
+from ..graph import GRADIENT, STATISTICS_SHARE, SavedTensor
 from .tape import Buffer, Recipe, Tape
 
 SMALLEST = 1024
@@ -19,16 +19,25 @@ RANDOM = ("bernoulli_", "native_dropout")
 STATEFUL = ("batch_norm", "_local_scalar_dense")
 
 
+def smallest(tape: Tape) -> float:
+    """Bytes below which no plan decides about a tensor."""
+    largest = max((b.size for b in tape.buffers if b.packs and b.forward), default=0)
+    return float(max(SMALLEST, STATISTICS_SHARE * largest))
+
+
 def plannable(tape: Tape) -> tuple[int, ...]:
     """Buffers that a plan decides about: made and saved inside the module, not tiny, let go of before the
     end."""
-    saved = [b for b in tape.buffers if b.packs and b.forward]
-    largest = max((b.size for b in saved), default=0)
-    floor = max(SMALLEST, STATISTICS_SHARE * largest)
+    floor = smallest(tape)
     return tuple(
         b.index
-        for b in saved
-        if b.size >= floor and not b.outside and b.natural < tape.forward and b.died > b.natural
+        for b in tape.buffers
+        if b.packs
+        and b.forward
+        and b.size >= floor
+        and not b.outside
+        and b.natural < tape.forward
+        and b.died > b.natural
     )
 
 
@@ -95,8 +104,10 @@ def unpacked(tape: Tape, buffer: int) -> int:
     return min(tape.packs[k].unpacked for k in tape.buffers[buffer].packs)
 
 
-def saved_tensors(tape: Tape) -> tuple[tuple[SavedTensor, ...], dict[int, Recipe]]:
-    """What a plan decides about, and recipes by buffer."""
+def saved_tensors(
+    tape: Tape, blocks: Sequence[str] = ()
+) -> tuple[tuple[SavedTensor, ...], dict[int, Recipe]]:
+    """What a plan decides about, and recipes by buffer. blocks: names of the repeated ones."""
     chosen = plannable(tape)
     place = {b: i for i, b in enumerate(chosen)}
     recipes: dict[int, Recipe] = {}
@@ -119,7 +130,22 @@ def saved_tensors(tape: Tape) -> tuple[tuple[SavedTensor, ...], dict[int, Recipe
                 parents, refused,
             )
         )  # fmt: skip
-    return tuple(tensors), recipes
+    return (*tensors, *gradients(tape, blocks)), recipes
+
+
+def gradients(tape: Tape, blocks: Sequence[str]) -> Iterator[SavedTensor]:
+    """The parameters' gradients that a plan decides about. They wait for the last event, the optimiser's."""
+    floor, end = smallest(tape), tape.events - 1
+    for name, index, event in tape.gradients:
+        buffer = tape.buffers[index]
+        if buffer.size < floor:
+            continue
+        block = next((i for i, b in enumerate(blocks) if f"{name}.".startswith(f"{b}.")), -1)
+        shape = tape.buffers[index].shape[2]
+        yield SavedTensor(
+            index, name, GRADIENT, GRADIENT, block, buffer.size, shape[-1] if shape else 1, buffer.created,
+            event, event + 1, end, tape.events, (), "it is asked for once",
+        )  # fmt: skip
 
 
 def other_bytes(tape: Tape, chosen: Sequence[int]) -> np.ndarray:

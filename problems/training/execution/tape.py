@@ -123,7 +123,11 @@ class Pack:
 
 @dataclass(frozen=True, eq=False)
 class Tape:
-    """A recorded step. events: how many. forward: those of the forward pass."""
+    """A recorded step. events: how many. forward: those of the forward pass.
+
+    gradients: of each parameter whose gradient has a storage of its own, the buffer and the event at which
+    it is complete. The last event is the one at which the optimiser may read them.
+    """
 
     buffers: tuple[Buffer, ...]
     packs: tuple[Pack, ...]
@@ -134,6 +138,7 @@ class Tape:
     events: int
     forward: int
     device: torch.device
+    gradients: tuple[tuple[str, int, int], ...] = ()
 
 
 class Recipe:

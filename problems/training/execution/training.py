@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from .... import units
-from ..actions import INT4, INT8
+from ..actions import INT4, INT8, RETAIN
+from ..graph import GRADIENT
 from .catalogue import ready, small_module
 from .executor import Program, applied, recording_of
 from .modules import characters, draw_batch
@@ -228,7 +229,13 @@ def compare(
     if isinstance(said, Policy):
         policies.append(said)
     policies += [
-        planned(f"{label} everywhere", problem, [label] * len(graph.saved), seed) for label in (INT8, INT4)
+        planned(
+            f"{label} everywhere",
+            problem,
+            [RETAIN if t.content == GRADIENT else label for t in graph.saved],
+            seed,
+        )
+        for label in (INT8, INT4)
     ]
     for policy in policies[4:]:
         policy.measure(batch)
