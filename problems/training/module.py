@@ -48,7 +48,7 @@ class AdaccModule(Problem):
     heads: int = param(4, help="attention heads")
     dropout: float = param(0.0, unit="1", help="share of activations dropped (gpt and encoder)")
     memory: float = param(30 * units.MiB, unit="B", help="memory that the step may use, weights included")
-    error_budget: float = param(0.02, unit="1", help="relative gradient error a block, mean over blocks")
+    error_budget: float = param(0.005, unit="1", help="relative gradient error a block, mean over blocks")
     offload: bool = param(
         False, help="allow moving tensors away: to pinned host memory, or to a file from a CPU"
     )

@@ -53,12 +53,13 @@ def score(live: Liveness, actions: Sequence[str], gap: float = 0.0) -> Answer:
 
 
 def least(
-    live: Liveness, metric: str, limits: Mapping[str, float], *, gap: float = 1e-4, seconds: float = 10.0
-) -> Answer | None:
-    """The plan with the least of a metric within upper limits on others; None where there is none."""
-    from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import csr_array
+    live: Liveness, metric: str, limits: Mapping[str, float], *, gap: float = 1e-4, seconds: float = 10.0,
+    start: Sequence[str] | None = None,
+) -> Answer | None:  # fmt: skip
+    """The plan with the least of a metric within upper limits on others; None where there is none.
 
+    start: a plan to begin from, used where it is within the limits.
+    """
     graph, count = live.graph, len(live.labels)
     retain, drop = live.labels.index(RETAIN), live.labels.index(RECOMPUTE)
     tensors, early = len(graph.saved), len(live.early)
@@ -102,28 +103,56 @@ def least(
             {int(k): float(cost[name][k]) for k in np.flatnonzero(cost[name])},
             bound / scale[name] - constant[name],
         )
-    lines = [(r, k, v) for r, row in enumerate(rows) for k, v in row.items()]
-    at, column, value = (np.array(part) for part in zip(*lines, strict=True))
-    inequality = LinearConstraint(
-        csr_array((value, (at, column)), shape=(len(rows), width)), -np.inf, np.array(highs)
-    )
-    each = np.arange(taken)
-    one = csr_array((np.ones(taken), (each // count, each)), shape=(tensors, width))
+    lows = [-np.inf] * len(rows) + [1.0] * tensors
+    for i in range(tensors):
+        add({i * count + j: 1.0 for j in range(count)}, 1.0)
     top = np.concatenate([live.available.ravel().astype(float), np.ones(early), [np.inf]])
-    found = milp(
-        cost[metric] + 1e-7 * (cost["step_time"] + cost["peak"]),
-        constraints=[inequality, LinearConstraint(one, 1.0, 1.0)],
-        integrality=np.concatenate([np.ones(taken), np.zeros(early + 1)]),
-        bounds=Bounds(0.0, top),
-        options={"mip_rel_gap": gap, "time_limit": seconds},
-    )
-    if found.x is None:
+    first = None
+    if start is not None:
+        choice = graph.choice(live.labels, list(start))[None]
+        cells = np.eye(count)[choice[0]].ravel()
+        first = np.concatenate([cells, live.happened(choice)[0], [live.live(choice).max() / size]])
+    objective = cost[metric] + 1e-7 * (cost["step_time"] + cost["peak"])
+    solved = _solve(objective, rows, lows, highs, top, taken, gap, seconds, first)
+    if solved is None:
         return None
-    choice = found.x[:taken].reshape(tensors, count).argmax(axis=1)
+    x, dual = solved
+    choice = x[:taken].reshape(tensors, count).argmax(axis=1)
     answer = score(live, [live.labels[j] for j in choice])
     reached = getattr(answer, metric)
-    bound = scale[metric] * (float(found.mip_dual_bound) + constant[metric])
+    bound = scale[metric] * (dual + constant[metric])
     return score(live, answer.actions, max(0.0, (reached - bound) / reached) if reached else 0.0)
+
+
+def _solve(
+    cost: Array, rows: Sequence[Mapping[int, float]], lows: Sequence[float], highs: Sequence[float],
+    top: Array, binaries: int, gap: float, seconds: float, start: Array | None,
+) -> tuple[Array, float] | None:  # fmt: skip
+    """The least of a linear cost over columns in [0, top], the first `binaries` of them whole; its bound."""
+    import highspy
+
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = len(cost), len(rows)
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, np.zeros(len(cost)), top
+    lp.row_lower_, lp.row_upper_ = np.array(lows), np.array(highs)
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = np.cumsum([0, *map(len, rows)]).astype(np.int32)
+    lp.a_matrix_.index_ = np.array([k for row in rows for k in row], np.int32)
+    lp.a_matrix_.value_ = np.array([v for row in rows for v in row.values()], float)
+    whole, real = highspy.HighsVarType.kInteger, highspy.HighsVarType.kContinuous
+    lp.integrality_ = [whole] * binaries + [real] * (len(cost) - binaries)
+    solver = highspy.Highs()
+    options = {"output_flag": False, "threads": 1, "mip_abs_gap": 0.0, "mip_rel_gap": gap}
+    for name, value in {**options, "time_limit": seconds}.items():
+        solver.setOptionValue(name, value)
+    solver.passModel(lp)
+    if start is not None:
+        solver.setSolution(len(start), np.arange(len(start), dtype=np.int32), start)
+    solver.run()
+    info = solver.getInfo()
+    if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+        return None
+    return np.array(solver.getSolution().col_value), float(info.mip_dual_bound)
 
 
 def frontier(

@@ -96,11 +96,10 @@ class Evolution:
     def _program(self) -> Program:
         return Program(self.module, self.recording, self.answer.actions)
 
-    def solve(self) -> Answer | None:
-        """The fastest plan by what is known now."""
-        return least(
-            Liveness(self.graph, self.labels), "step_time", {"peak": self.memory, "error": self.error_budget}
-        )
+    def solve(self, start: Sequence[str] | None = None) -> Answer | None:
+        """The fastest plan by what is known now; start: a plan to begin from."""
+        limits = {"peak": self.memory, "error": self.error_budget}
+        return least(Liveness(self.graph, self.labels), "step_time", limits, start=start)
 
     def apply(self) -> contextlib.AbstractContextManager[Program]:
         """Carry out the plan of the moment for one step."""
@@ -174,7 +173,7 @@ class Evolution:
         live = Liveness(self.graph, self.labels)
         before = score(live, self.answer.actions)
         broken = before.error > self.error_budget or before.peak > self.memory
-        after = self.solve()
+        after = self.solve(self.answer.actions)
         if after is None and broken:  # no plan is as exact as asked: the most exact that fits the memory
             after = least(live, "error", {"peak": self.memory})
         keep = after is None or (not broken and after.step_time > (1 - GAIN) * before.step_time)
