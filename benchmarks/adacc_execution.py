@@ -230,7 +230,7 @@ def trained(family: str, seed: int, change: Callable[[nn.Module], Any]) -> float
 def loss() -> None:
     """Loss after 300 steps at 40 % of the bytes, paired by seed: same weights, same batches.
 
-    A relative gradient error grows as the gradient itself shrinks, threefold in these 300 steps: only the plan
+    A relative gradient error grows as the gradient itself shrinks, threefold in 300 steps: only the plan
     that evolves stays within its error budget. `chance` is a random error of the frozen plan's first size.
     """
     print("\nloss: after 300 steps <= 0.005 above no policy at 40 % of the bytes, default error budget")
