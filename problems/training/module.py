@@ -29,6 +29,8 @@ from .liveness import Liveness
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from matplotlib.figure import Figure
+
 SIGMA = 0.06
 """Relative error of a plan's step time on the machine it was measured on (benchmarks/adacc_execution.py)."""
 
@@ -172,6 +174,12 @@ class AdaccModule(Problem):
         from .module_report import summary
 
         return summary(self, point)
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """The memory timeline of a plan against the limit, and the plan itself."""
+        from .module_figures import figures
+
+        return figures(self, point)
 
     def apply(
         self, point: Mapping[str, Any], *, steps: int = 100, text: Path | None = None, seed: int = 0

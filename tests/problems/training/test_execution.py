@@ -341,3 +341,14 @@ def test_spare_memory_and_a_broken_budget_change_the_plan_and_nothing_else_does(
     study = optuna.create_study()
     run.log(study)
     assert list(study.user_attrs.values()) == [str(event) for event in run.events]
+
+
+def test_the_drawn_timeline_peaks_where_the_referee_says() -> None:
+    from tradespace.problems.training.module_figures import timeline
+
+    problem = planned("llama")[2]
+    point = {"action": everywhere(problem, "int8", "recompute")}
+    parts = timeline(problem, point)
+    peak = float(problem.score(point).metrics["peak"][0])
+    assert problem.step.static + float((parts["stored"] + parts["working"]).max()) == pytest.approx(peak)
+    assert set(problem.figures(point)) == {"memory", "plan"}
