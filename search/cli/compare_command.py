@@ -14,9 +14,9 @@ from ..compare import Comparison, compare
 from ..folder import RunFolder
 from ..run import now
 from ..session import Session
-from .app import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .arguments import make_problem, read_fixes
 from .console import console, print_json, rows, table
+from .options import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .progress import preparing
 from .running import Wish
 

@@ -19,10 +19,10 @@ from ...solvers.portfolio import select
 from ..folder import find_run
 from ..result import Result
 from ..run import problem_name, recorded_problem, regoal, resume, solve, undamaged
-from .app import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .arguments import make_problem, read_fixes
 from .console import console, print_json
 from .listing import shown
+from .options import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .progress import Watcher, preparing
 from .report import print_result
 
