@@ -368,10 +368,11 @@ class Wide(ts.Problem):
     ("problem", "evaluations", "name"),
     [
         (Zdt1(), 10_000, "nsga2"), (Zdt1(), 1_000, "nsga2"), (Zdt1(), 999, "tpe"), (Zdt1(), None, "nsga2"),
-        (Scales(), 10_000, "ga"), (Scales(), 500, "tpe"), (Wide(), 500, "nsga2"), (Tour(towns=12), 500, "ga"),
+        (Scales(), 10_000, "memetic"), (Scales(), 500, "tpe"), (Wide(), 500, "nsga2"),
+        (Tour(towns=12), 500, "ga"),
     ],
 )  # fmt: skip
-def test_auto_takes_evolution_for_many_rows_and_a_model_for_few(
+def test_auto_evolves_many_rows_and_models_few(
     problem: ts.Problem, evaluations: int | None, name: str
 ) -> None:
     budget = ts.Budget(evaluations=evaluations, seconds=5.0)
