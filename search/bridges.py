@@ -49,8 +49,8 @@ class OptunaObjective:
         for name, value in scores.metrics.items():
             trial.set_user_attr(name, float(value[0]))
         if hasattr(trial, "set_constraint"):
-            for name, value in excess.items():
-                trial.set_constraint(name, value)
+            for name, amount in excess.items():
+                trial.set_constraint(name, amount)
         values = [float(scores.metrics[o.metric][0]) for o in self.goal.objectives]
         return values[0] if len(values) == 1 else tuple(values)
 

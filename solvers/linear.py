@@ -377,11 +377,11 @@ def mps(
     objective is multiplied by `factor`.
     """
     extra = sp.csr_matrix(np.array([c.row.coefficients for c in constraints]).reshape(-1, len(model.lower)))
-    matrix = sp.vstack([model.matrix, extra]).tocsr()
+    rows = sp.vstack([model.matrix, extra]).tocsr()
     low = np.concatenate([model.row_lower, [c.lower - c.row.constant for c in constraints]])
     high = np.concatenate([model.row_upper, [c.upper - c.row.constant for c in constraints]])
-    scale = _row_scale(matrix, low, high)
-    matrix = (sp.diags(scale) @ matrix).tocsc() if matrix.shape[0] else matrix.tocsc()
+    scale = _row_scale(rows, low, high)
+    matrix = (sp.diags(scale) @ rows).tocsc() if rows.shape[0] else rows.tocsc()
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = matrix.shape[1], matrix.shape[0]
     lp.col_cost_, lp.offset_ = objective.coefficients * factor, objective.constant * factor

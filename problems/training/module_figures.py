@@ -64,7 +64,9 @@ def memory_figure(problem: AdaccModule, point: Mapping[str, Any]) -> Figure:
     graph = problem.step
     parts = timeline(problem, point)
     whole = timeline(problem, {"action": [RETAIN] * len(graph.saved)})
-    scale = float(units.MiB if graph.static + sum(whole.values()).max() < 4 * units.GiB else units.GiB)
+    scale = float(
+        units.MiB if graph.static + np.sum(list(whole.values()), axis=0).max() < 4 * units.GiB else units.GiB
+    )
     unit = "MiB" if scale == units.MiB else "GiB"
     edges = np.arange(len(graph.other) + 1)
     figure = Figure(figsize=(9.0, 4.4), layout="constrained")
