@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ... import units
 from .actions import CODECS, RETAIN
 from .graph import GRADIENT
-from .report import COLOURS, INK, PACKED
+from .report import COLOURS, INK, PACKED, treatment_grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,10 +105,6 @@ def memory_figure(problem: AdaccModule, point: Mapping[str, Any]) -> Figure:
 
 def plan_figure(problem: AdaccModule, point: Mapping[str, Any]) -> Figure:
     """What the plan does with each tensor of the repeated blocks (rows) in each block (columns)."""
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
     graph, shown = problem.step, list(COLOURS)
     rows: dict[tuple[Any, ...], dict[int, int]] = {}
     names: dict[tuple[Any, ...], str] = {}
@@ -129,20 +125,5 @@ def plan_figure(problem: AdaccModule, point: Mapping[str, Any]) -> Figure:
     for i, row in enumerate(rows.values()):
         for block, position in row.items():
             cells[i, block] = position
-    figure = Figure(figsize=(9.0, 1.6 + 0.24 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    colours = ListedColormap(list(COLOURS.values()))
-    norm = BoundaryNorm(np.arange(len(shown) + 1) - 0.5, len(shown))
-    axes.pcolormesh(np.ma.masked_invalid(cells), cmap=colours, norm=norm, edgecolors="white", linewidth=0.6)
-    axes.set_yticks(np.arange(len(rows)) + 0.5, list(names.values()), fontsize=7)
-    axes.invert_yaxis()
-    marks = np.unique(np.linspace(1, graph.blocks, min(graph.blocks, 8)).round().astype(int))
-    axes.set_xticks(marks - 0.5, list(map(str, marks)))
-    axes.set_xlabel("block (a tensor outside the blocks stands in the first column)")
-    axes.set_title("what happens to each tensor", loc="left")
-    used = [Patch(color=COLOURS[name], label=name) for j, name in enumerate(shown) if (cells == j).any()]
-    figure.legend(handles=used, loc="outside upper right", ncols=len(used), frameon=False, fontsize=8)
-    axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    return figure
+    where = "block (a tensor outside the blocks stands in the first column)"
+    return treatment_grid(cells, list(names.values()), where, "what happens to each tensor")

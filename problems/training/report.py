@@ -201,10 +201,6 @@ def _moment_ticks(axes: Axes, layers: int) -> None:
 
 def plan_figure(problem: Adacc, point: Mapping[str, Any]) -> Figure:
     """What the plan does with each tensor (rows) in each block (columns)."""
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
     choice, step = positions(problem, point), problem.step
     saved, shown = step.block.saved, list(COLOURS)
     cells = np.array(
@@ -213,19 +209,33 @@ def plan_figure(problem: Adacc, point: Mapping[str, Any]) -> Figure:
             for row in choice
         ]
     )
-    figure = Figure(figsize=(9.0, 1.6 + 0.3 * len(saved)), layout="constrained")
+    names = [f"{t.name}  {units.show(float(t.size), 'B', 3)}" for t in saved]
+    return treatment_grid(cells.T, names, "block", "what happens to each saved tensor")
+
+
+def treatment_grid(cells: Array, names: Sequence[str], columns: str, title: str) -> Figure:
+    """A coloured cell for what is done with each tensor in each block.
+
+    cells: (tensors, blocks) positions in COLOURS, NaN where a block has no such tensor. names: of the
+    tensors. columns: what the blocks' axis says.
+    """
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    tensors, blocks = cells.shape
+    figure = Figure(figsize=(9.0, 1.6 + 0.27 * tensors), layout="constrained")
     axes = figure.subplots()
     colours = ListedColormap(list(COLOURS.values()))
-    norm = BoundaryNorm(np.arange(len(shown) + 1) - 0.5, len(shown))
-    axes.pcolormesh(cells.T, cmap=colours, norm=norm, edgecolors="white", linewidth=0.6)
-    names = [f"{t.name}  {units.show(float(t.size), 'B', 3)}" for t in saved]
-    axes.set_yticks(np.arange(len(saved)) + 0.5, names, fontsize=8)
+    norm = BoundaryNorm(np.arange(len(COLOURS) + 1) - 0.5, len(COLOURS))
+    axes.pcolormesh(np.ma.masked_invalid(cells), cmap=colours, norm=norm, edgecolors="white", linewidth=0.6)
+    axes.set_yticks(np.arange(tensors) + 0.5, list(names), fontsize=8 if tensors <= 12 else 7)
     axes.invert_yaxis()
-    marks = np.unique(np.linspace(1, step.layers, min(step.layers, 8)).round().astype(int))
+    marks = np.unique(np.linspace(1, blocks, min(blocks, 8)).round().astype(int))
     axes.set_xticks(marks - 0.5, list(map(str, marks)))
-    axes.set_xlabel("block")
-    axes.set_title("what happens to each saved tensor", loc="left")
-    used = [Patch(color=COLOURS[name], label=name) for j, name in enumerate(shown) if (cells == j).any()]
+    axes.set_xlabel(columns)
+    axes.set_title(title, loc="left")
+    used = [Patch(color=COLOURS[name], label=name) for j, name in enumerate(COLOURS) if (cells == j).any()]
     figure.legend(handles=used, loc="outside upper right", ncols=len(used), frameon=False, fontsize=8)
     axes.tick_params(length=0)
     for side in axes.spines.values():
