@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -30,8 +32,9 @@ def smollm() -> tuple[nn.Module, Tensor]:
     assert found is not None
     assert found.origin is not None
     file = next(Path(found.origin).parent.rglob("*.gguf"))
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    with redirect_stderr(StringIO()):  # the library draws its own bars, also where there is no terminal
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
     text = "\n".join(topics.topics[name] for name in sorted(topics.topics))
     return model, tokenizer(text[: 8 * TOKENS], return_tensors="pt").input_ids[:, :TOKENS]
 
