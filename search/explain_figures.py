@@ -55,7 +55,7 @@ def worth_figure(worth: Worth) -> Figure | None:
     ]  # fmt: skip
     if worth.price is not None and worth.price != 0:
         ends = limit.bound * np.array([0.92, 1.08])
-        tangent = worth.value + worth.price * (ends - limit.bound)
+        tangent = worth.value + worth.price * (ends - limit.bound + limit.sign * worth.slack)
         data.insert(
             1,
             {"type": "scatter", "mode": "lines", "name": "dual of the relaxation", "x": ends / fx,

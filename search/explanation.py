@@ -96,12 +96,13 @@ class Explanation:
         told = []
         for worth in self.worths:
             text = worth.sentence()
-            actual = worth.gain(worth.looser[0])
+            actual, unit = worth.gain(worth.looser[0]), worth.objective.unit
             if worth.predicted is not None and worth.binding:
-                text += (
-                    f". The relaxation's dual predicts {units.show(worth.predicted, worth.objective.unit, 3)}"
-                )
-                text += f" for the first 1 % (the re-solve: {units.show(actual, worth.objective.unit, 3)})"
+                text += f". The relaxation predicts {units.show(worth.predicted, unit, 3)}"
+                text += f" for the first 1 % (the re-solve: {units.show(actual, unit, 3)})"
+            elif worth.price and worth.binding:
+                left = units.show(worth.slack, worth.limit.unit, 3)
+                text += f". The answer leaves {left}, so it moves in jumps that the relaxation does not see"
             told.append(text)
         return told
 

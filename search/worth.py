@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from ..solvers.portfolio import select
 from .robustness import pace
 from .run import solve
 from .session import Session
+
+if TYPE_CHECKING:
+    from ..solvers.duals import Relaxation
 
 SHARES = (-0.10, -0.01, 0.01, 0.10)
 NO_LIMIT = math.inf
@@ -52,8 +55,9 @@ class Worth:
     """One limit: its slack at the answer, the answers around its bound, and the dual.
 
     held: whether it is an objective held at the answer's value rather than a limit. value: of the
-    objective with the bound as it is. price: change of the objective for one more unit of the bound, by
-    the relaxation; None where no view tells.
+    objective with the bound as it is; slack: what its answer leaves of the bound. price: change of the
+    objective for one more unit of the bound, by the relaxation; None where no view tells. hints: share by
+    which the bound is moved -> the objective that the relaxation predicts there (see `Worths._hints`).
     """
 
     limit: Limit
@@ -64,6 +68,7 @@ class Worth:
     levels: tuple[Level, ...]
     enough: float | None
     price: float | None
+    hints: Mapping[float, float] = field(default_factory=dict)
 
     def gain(self, share: float) -> float | None:
         """What the objective improves by (positive) with the bound moved by a share."""
@@ -85,11 +90,15 @@ class Worth:
         return any(g is not None and g > 1e-9 * abs(self.value) for g in gains)
 
     @property
+    def jumps(self) -> bool:
+        """Whether the answer leaves more of the bound than a step of 1 %: it moves in larger jumps."""
+        return self.slack > 0.01 * abs(self.limit.bound)
+
+    @property
     def predicted(self) -> float | None:
-        """The gain that the dual predicts for the bound 1 % looser."""
-        if self.price is None:
-            return None
-        return -self.objective.sign * self.price * self.looser[0] * self.limit.bound
+        """The gain that the relaxation predicts for the bound 1 % looser; None where it cannot tell."""
+        moved = self.hints.get(self.looser[0])
+        return None if moved is None else self.objective.sign * (self.value - moved)
 
     def record(self) -> dict[str, Any]:
         """As plain data."""
@@ -113,7 +122,7 @@ class Worth:
                 for v in self.levels
             ],
             "dual": self.price,
-            "dual_predicts_1_percent_looser": self.predicted,
+            "relaxation_predicts_1_percent_looser": self.predicted,
         }
 
     def sentence(self) -> str:
@@ -241,32 +250,51 @@ class Worths:
 
     def price(self) -> list[Worth]:
         """Every limit's worth; empty where the goal has none."""
-        from ..solvers.duals import prices
+        from ..solvers.duals import Relaxation
 
         if not self.limits:
             return []
-        duals = prices(self.session.problem, self.goal) or {}
+        relaxation = Relaxation.of(self.session.problem, self.goal)
+        relaxed = None if relaxation is None else relaxation.solve()
         here = self._at(self.goal)
         raw = {limit: [self._level(limit, share) for share in (*SHARES, NO_LIMIT)] for limit in self.limits}
         raw = {limit: [self._better(limit, v) for v in levels] for limit, levels in raw.items()}
         enough = {limit: self._enough(limit, levels[-1]) for limit, levels in raw.items()}
         objective = self.goal.objectives[0]
-        value = self.answer[objective.metric]
-        if here.value is not None:
-            value = min(value, here.value) if objective.sign > 0 else max(value, here.value)
-        return [
+        answer = self.answer
+        if here.value is not None and objective.sign * (here.value - answer[objective.metric]) < 0:
+            answer = here.metrics
+        worths = [
             Worth(
                 limit,
                 limit in self.added,
-                limit.sign * (limit.bound - self.answer[limit.metric]),
+                limit.sign * (limit.bound - answer[limit.metric]),
                 objective,
-                value,
+                answer[objective.metric],
                 tuple(levels),
                 enough[limit],
-                duals.get(limit),
+                None if relaxed is None else relaxed.prices.get(limit),
             )
             for limit, levels in raw.items()
         ]
+        return [replace(v, hints=self._hints(relaxation, v)) for v in worths]
+
+    def _hints(self, relaxation: Relaxation | None, worth: Worth) -> dict[float, float]:
+        """The objective at +-1 % of a bound as the relaxation predicts it; empty where it cannot.
+
+        Its change counts from what the answer uses of the bound, not from the bound: a discrete answer
+        leaves some, which the next one may use. It is the relaxation's value over the step, which is the
+        dual's line where the step meets no kink. An answer that leaves more than the step moves in
+        jumps, and the relaxation does not tell when.
+        """
+        if relaxation is None or worth.price is None or (worth.price and worth.jumps):
+            return {}
+        limit = worth.limit
+        start = relaxation.solve({limit: limit.bound - limit.sign * worth.slack})
+        moved = {share: relaxation.solve({limit: limit.bound * (1 + share)}) for share in (-0.01, 0.01)}
+        if start is None:
+            return {}
+        return {s: worth.value + v.value - start.value for s, v in moved.items() if v is not None}
 
     def _moved(self, limit: Limit, share: float) -> ResolvedGoal:
         kept = tuple(v for v in self.goal.limits if v is not limit)

@@ -104,20 +104,16 @@ def _print(made: Explanation) -> None:
 
 def _print_worths(made: Explanation) -> None:
     objective = made.worths[0].objective
-    heads = ("limit", "-10 %", "-1 %", "now", "+1 %", "+10 %", "without", "dual, +1 %")
+    heads = ("limit", "-10 %", "-1 %", "now", "+1 %", "+10 %", "without", "relaxed, +1 %")
     cells = []
     for worth in made.worths:
         shown = [
             units.show(v.value, objective.unit, 5) if v.value is not None else "none" for v in worth.levels
         ]
         now = units.show(worth.value, objective.unit, 5)
-        dual = "" if worth.price is None else units.show(_at_plus(worth), objective.unit, 5)
+        dual = worth.hints.get(0.01)
         name = worth.limit.metric.replace("_", " ") + (" (held)" if worth.held else "")
-        cells.append((name, *shown[:2], now, *shown[2:], dual))
+        told = "" if dual is None else units.show(dual, objective.unit, 5)
+        cells.append((name, *shown[:2], now, *shown[2:], told))
     out = console()
     out.print(rows(table(f"{objective.metric.replace('_', ' ')} with the bound moved", *heads), cells))
-
-
-def _at_plus(worth: Any) -> float:
-    """The objective that the dual predicts with the bound 1 % larger."""
-    return float(worth.value + worth.price * 0.01 * worth.limit.bound)

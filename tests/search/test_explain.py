@@ -16,7 +16,7 @@ from tradespace.search.explain_figures import explanation_figures
 from tradespace.search.folder import RunFolder
 from tradespace.search.static import draw, png, svg
 from tradespace.search.worth import NO_LIMIT, Worths
-from tradespace.solvers.duals import prices
+from tradespace.solvers.duals import Relaxation
 
 QUICK = Effort(draws=50, resolves=2, sobol=64)
 
@@ -81,7 +81,11 @@ def test_re_solves_of_a_milp_are_those_of_a_fresh_run_and_the_dual_is_the_relaxa
     level = next(v for v in worth.levels if v.share == 0.10)
     assert level.value == pytest.approx(fresh.metrics["recompute_time"], rel=1e-6)
     goal = problem.default_goal
-    price = (prices(problem, goal) or {})[goal.limits[0]]
+    relaxation = Relaxation.of(problem, goal)
+    assert relaxation is not None
+    relaxed = relaxation.solve()
+    assert relaxed is not None
+    price = relaxed.prices[goal.limits[0]]
     assert price == worth.price
     assert price < 0
     # the relaxation is convex: its tangent lies below the integer optimum wherever it is
@@ -89,17 +93,30 @@ def test_re_solves_of_a_milp_are_those_of_a_fresh_run_and_the_dual_is_the_relaxa
     assert 0 < saved < 5 * abs(result.metrics["recompute_time"])
 
 
-def test_the_dual_of_adacc_predicts_the_first_percent_of_memory(tmp_path: Path) -> None:
+def test_the_relaxation_of_adacc_predicts_the_first_percent_of_both_limits(tmp_path: Path) -> None:
     problem = ts.problem("adacc")
     result = ts.solve(problem, runs=tmp_path, storage="none", budget=ts.Budget(seconds=30))
     session = recall(RunFolder(result.run_dir))
-    goal = session.goal
-    peak = next(v for v in goal.limits if v.metric == "peak")
-    more = ts.Goal(limits=(f"peak<={1.01 * peak.bound!r}",))
-    again = ts.solve(problem, goal=more, budget=ts.Budget(seconds=30))
-    gain = result.metrics["step_time"] - again.metrics["step_time"]
-    price = (prices(problem, goal) or {})[peak]
-    assert abs(-price * 0.01 * peak.bound / gain - 1) < 0.2
+    worths = Worths(session, result.solver, result.metrics).price()
+    assert {w.limit.metric for w in worths} == {"peak", "error"}
+    for worth in worths:
+        again = ts.Goal(limits=(f"{worth.limit.metric}<={1.01 * worth.limit.bound!r}",))
+        solved = ts.solve(problem, goal=again, budget=ts.Budget(seconds=30))
+        gain = result.metrics["step_time"] - solved.metrics["step_time"]
+        assert worth.predicted is not None
+        assert abs(worth.predicted / gain - 1) < 0.2
+
+
+def test_a_kink_of_the_relaxation_within_the_step_is_seen(tmp_path: Path) -> None:
+    """Above 40 GiB a GiB is worth a quarter of what it is worth below: the dual at the bound is 125 % off."""
+    problem = ts.problem("adacc", error_budget=0.03)
+    result = ts.solve(problem, runs=tmp_path, storage="none", budget=ts.Budget(seconds=30))
+    session = recall(RunFolder(result.run_dir))
+    peak = next(w for w in Worths(session, "milp", result.metrics).price() if w.limit.metric == "peak")
+    gain, straight = peak.gain(0.01), abs((peak.price or 0.0) * 0.01 * peak.limit.bound)
+    assert gain is not None
+    assert peak.predicted == pytest.approx(gain, rel=0.05)
+    assert straight > 2 * gain
 
 
 def test_a_second_objective_is_held_and_priced(tmp_path: Path) -> None:
