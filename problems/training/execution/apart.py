@@ -15,6 +15,8 @@ from .kernels import GROUP, HALF, code4, inline, kernel, value4
 _SIZE = np.int32(0x7FFFFFFF)
 _INFINITY = np.int32(0x7F800000)
 _START = np.int32(0x3F800000)
+_DRIFT = 20 << 16
+"""How far the bound moves, in steps of the bit pattern, where twice as many entries exceed it as aimed at."""
 _SEQUENCE = 0x03F79D71B4CB0A89
 """A de Bruijn sequence: its 64 windows of six bits are distinct and number the lowest set bit."""
 
@@ -76,14 +78,54 @@ def decode_channels(code: Any, scales: Any, channels: Any, kept: Any, width: Any
 
 
 @inline
-def _flag(row: Any, flags: Any, bound: Any) -> Any:
-    """Flag the entries that exceed a bound in magnitude; how many, counted in fp32, which vectorises."""
+def _split(row: Any, rest: Any, flags: Any, bound: Any) -> Any:
+    """Flag the entries that exceed a bound in magnitude, and copy the others, with zeros in their place; how
+    many there are, counted in fp32, which vectorises."""
     count = np.float32(0)
     for i in range(row.size):
         above = (row[i] & _SIZE) > bound
         flags[i] = np.uint8(above)
+        rest[i] = np.int32(0) if above else row[i]
         count += np.float32(1) if above else np.float32(0)
     return count
+
+
+@kernel
+def _settle(row: Any, rest: Any, flags: Any, bound: Any, count: Any, most: Any, few: Any) -> Any:
+    """A bound that between `few` and `most` entries exceed, by doubling steps, then halves; flags them.
+
+    Fewer than `few` do where many entries are equal. count: those that exceed the present bound.
+    """
+    below, above, stride = -1, int(_INFINITY), 1 << 20
+    while (count > most or count < few) and above - below > 1:
+        if count > most:
+            below = bound
+        else:
+            above = bound
+        if below < 0:
+            bound = max(above - stride, 0)
+        elif above == _INFINITY:
+            bound = min(below + stride, above - 1)
+        else:
+            bound = below + (above - below) // 2
+        stride = min(2 * stride, 1 << 28)
+        count = _split(row, rest, flags, np.int32(bound))
+    if count > most:
+        bound = above
+        _split(row, rest, flags, np.int32(bound))
+    return bound
+
+
+@inline
+def _code(w: Any, bits: Any, code: Any, scale: Any, first: Any, wide: Any, wide_bits: Any, seed: Any) -> None:
+    """Code a buffer's groups; the first of them has the number `first` in the whole code."""
+    low, levels = np.float32(8), np.float32(7)
+    for g in range(min(bits.size // GROUP, scale.size - first)):
+        a, h = g * GROUP, first + g
+        o = code[h * HALF : (h + 1) * HALF]
+        scale[h] = code4(
+            w[a : a + GROUP], bits[a : a + GROUP], o, wide, wide_bits, h * GROUP, seed, low, levels
+        )
 
 
 @kernel
@@ -91,8 +133,9 @@ def encode_tokens(x: Any, width: Any, code: Any, scale: Any, kept: Any, places: 
     """Four bits a value, with the largest entries of each row apart.
 
     kept: (rows, most) int32, their bit patterns; places: (rows, most) uint16, their columns. What exceeds a
-    bound stands apart; the bound of the row before is moved until between a third of `most` and `most` do
-    (fewer where many entries are equal). Places that are not needed repeat the first.
+    bound stands apart. The bound drifts from row to row towards 70 % of `most`; in a row where not between a
+    third of `most` and `most` exceed it, it is sought (fewer do where many entries are equal).
+    Places that are not needed hold the row's first entry.
     """
     rows, most = kept.shape
     together = 1  # rows that fill whole groups
@@ -102,31 +145,22 @@ def encode_tokens(x: Any, width: Any, code: Any, scale: Any, kept: Any, places: 
     one_bits, bits = one.view(np.int32), buffer.view(np.int32)
     flags = np.zeros(-(-width // GROUP) * GROUP, np.uint8)
     words = flags.view(np.uint64)
-    low, levels, few = np.float32(8), np.float32(7), np.float32(max(1, most // 3))
+    few = np.float32(max(1, most // 3))
+    aim, pace = np.float32(0.7) * np.float32(most), np.float32(_DRIFT / most)
     bound = int(_START)
     for start in range(0, rows, together):
-        for r in range(start, min(start + together, rows)):
-            source, row = x[r * width : (r + 1) * width], bits[(r - start) * width : (r - start + 1) * width]
-            for i in range(width):
-                row[i] = source[i]
-            count = _flag(source, flags, np.int32(bound))
-            below, above, stride = -1, int(_INFINITY), 1 << 20
-            while (count > most or count < few) and above - below > 1:
-                if count > most:
-                    below = bound
-                else:
-                    above = bound
-                if below < 0:
-                    bound = max(above - stride, 0)
-                elif above == _INFINITY:
-                    bound = min(below + stride, above - 1)
-                else:
-                    bound = below + (above - below) // 2
-                stride = min(2 * stride, 1 << 28)
-                count = _flag(row, flags, np.int32(bound))
-            if count > most:
-                bound = above
-                _flag(row, flags, np.int32(bound))
+        stop = min(start + together, rows)
+        for r in range(start, stop):
+            row, rest = x[r * width : (r + 1) * width], bits[(r - start) * width : (r - start + 1) * width]
+            count = _split(row, rest, flags, np.int32(bound))
+            if count > most or count < few:
+                bound = _settle(row, rest, flags, bound, count, most, few)
+            else:
+                bound = max(0, min(bound + int((count - aim) * pace), int(_INFINITY) - 1))
+            for i in range(most):
+                places[r, i] = 0
+            for i in range(most):
+                kept[r, i] = row[0]
             j = 0
             for p in range(words.size // 8):
                 joined = words[8 * p]
@@ -137,21 +171,14 @@ def encode_tokens(x: Any, width: Any, code: Any, scale: Any, kept: Any, places: 
                     place = p * GROUP + _PLACE[(lowest * np.uint64(_SEQUENCE)) >> np.uint64(58)]
                     joined ^= lowest
                     places[r, j], kept[r, j] = place, row[place]
-                    row[place] = 0
                     j += 1
-            if j == 0:
-                places[r, 0], kept[r, 0] = 0, row[0]
-                row[0] = 0
-            for i in range(max(j, 1), most):
-                places[r, i], kept[r, i] = places[r, 0], kept[r, 0]
-        for i in range((min(start + together, rows) - start) * width, bits.size):
+        for i in range((stop - start) * width, bits.size):
             bits[i] = 0
-        for g in range(bits.size // GROUP):
-            h = start * width // GROUP + g
-            if h < scale.size:
-                a, b = g * GROUP, (g + 1) * GROUP
-                o = code[h * HALF : (h + 1) * HALF]
-                scale[h] = code4(buffer[a:b], bits[a:b], o, one, one_bits, h * GROUP, seed, low, levels)
+        first = start * width // GROUP
+        if seed == 0:  # a number here, not the variable: the loop is compiled without the random rounding
+            _code(buffer, bits, code, scale, first, one, one_bits, 0)
+        else:
+            _code(buffer, bits, code, scale, first, one, one_bits, seed)
 
 
 @kernel
