@@ -1,4 +1,5 @@
-"""Pictures of the small problems: a roofline, a memory timeline, filled servers, packed items, ranks."""
+"""Pictures of the small problems: a roofline, a memory timeline, filled servers, packed items, ranks,
+stored tensors, the tiles of an image and the hardware that draws it."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from .matmul_tile import MatmulTile
     from .memory_plan import MemoryPlan
     from .mg1 import MG1
+    from .mixed import Mixed
     from .server_packing import ServerPacking
+    from .two_level import TwoLevel
 
 Array = npt.NDArray[Any]
 INK, ACCENT, FAINT, BLUE = "#1f2933", "#c2410c", "#c9ced6", "#2f6f9f"
@@ -147,4 +150,106 @@ def ranks(problem: MG1, point: Mapping[str, Any]) -> Figure:
     axes.set_xticks(shown, [f"{ages[i]:.3g}" for i in shown])
     axes.grid(False)
     figure.colorbar(drawn, ax=axes, label="rank")
+    return figure
+
+
+def tensors(problem: Mixed, point: Mapping[str, Any]) -> Figure:
+    """Bytes stored of each tensor beside its raw size, and its seconds, in the order of transfer."""
+    from matplotlib.figure import Figure
+
+    from .mixed import SIZES
+
+    batch = problem.space.batch(point)
+    parts = {name: np.asarray(v)[0] for name, v in problem.parts(batch).items()}
+    order = np.asarray(point["order"])
+    lines = np.arange(len(order))
+
+    def words(tensor: int) -> str:
+        action = point["action"][tensor]
+        if action != "compress":
+            return {"keep": "kept raw", "drop": "dropped, made again"}[action]
+        codec = point["codec"][tensor]
+        name = getattr(codec, "name", codec)
+        return name if name == "RAW" else f"{name}, groups of {point['group'][tensor]}"
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    mib = 1 / units.MiB
+    left.barh(lines, SIZES[order] * mib, color="none", edgecolor=INK, height=0.6, label="raw")
+    left.barh(lines, parts["stored"][order] * mib, color=BLUE, height=0.6, label="stored")
+    left.set_yticks(lines, [f"tensor {t}\n{words(t)}" for t in order.tolist()])
+    left.set_xlabel("MiB")
+    start = np.zeros(len(order))
+    for name, colour, label in (
+        ("transfer", BLUE, "transfer"), ("hidden", "#cfe0ee", "transfer hidden behind compute"),
+        ("redo", ACCENT, "made again"),
+    ):  # fmt: skip
+        seconds = 1e3 * parts[name][order]
+        if seconds.any():
+            right.barh(lines, seconds, left=start, color=colour, height=0.6, label=label)
+        start += seconds
+    right.set_xlabel("ms")
+    left.invert_yaxis()
+    for axes, title in ((left, "Stored, in the order of transfer"), (right, "Time on the link and off it")):
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles = [*zip(*left.get_legend_handles_labels(), strict=True)][:2]
+    handles += [h for h in zip(*right.get_legend_handles_labels(), strict=True) if h[1] != "transfer"]
+    figure.legend(*zip(*handles, strict=True), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def tiles(problem: TwoLevel, point: Mapping[str, Any]) -> Figure:
+    """Discs in each list that a core sorts and blends, over the image."""
+    from .two_level import HEIGHT, WIDTH, tile_lists
+
+    tile, merge = int(point["tile"]), int(point["merge"])
+    lists = tile_lists(problem.discs, problem.scene_seed, tile, float(point["reach"]))
+    rows, columns = lists.shape
+    merged = np.add.reduceat(
+        np.add.reduceat(lists, range(0, rows, merge), axis=0), range(0, columns, merge), axis=1
+    )
+    edge = tile * merge
+    title = f"Discs in each list of {edge} x {edge} pixels: {merged.mean():,.0f} in the mean"
+    figure, axes = _axes(7, 4.6, f"{title}, {merged.max():,.0f} in the fullest", "pixel", "pixel")
+    extent = (0, merged.shape[1] * edge, merged.shape[0] * edge, 0)
+    drawn = axes.imshow(merged, cmap="Blues", vmin=0, extent=extent, interpolation="nearest")
+    axes.set_xlim(0, WIDTH)
+    axes.set_ylim(HEIGHT, 0)
+    axes.grid(False)
+    figure.colorbar(drawn, ax=axes, label="discs")
+    return figure
+
+
+def hardware(problem: TwoLevel, point: Mapping[str, Any]) -> Figure:
+    """Frame time against area of all hardware that draws the answer's tiling, by what holds it up."""
+    from .two_level import LIMITS
+
+    domains = problem.space.domains
+    names = [name for name in domains if name not in problem.slow]
+    menus = [np.asarray(domains[name].values) for name in names]  # type: ignore[attr-defined]
+    grid = {n: v.ravel() for n, v in zip(names, np.meshgrid(*menus, indexing="ij"), strict=True)}
+    rows = len(next(iter(grid.values())))
+    fixed = {name: np.full(rows, point[name]) for name in problem.slow}
+    batch = problem.space.canonical({**fixed, **grid}, rows)
+    scores, parts = problem.evaluate(batch), problem.parts(batch)
+    holds = np.argmax([parts[name] for name in LIMITS], axis=0)
+    frame, area = 1e3 * scores["frame"], np.asarray(scores["area"], float)
+    title = f"{rows:,} designs for this tiling, by what holds the frame up"
+    figure, axes = _axes(7, 4.4, title, "area, mm²", "frame, ms")
+    for kind, (name, colour) in enumerate(zip(LIMITS, ("#7fa8c9", "#e0a458", "#9aa5b1"), strict=True)):
+        shown = holds == kind
+        if not shown.any():
+            continue
+        axes.scatter(area[shown], frame[shown], s=5, color=colour, label=name, rasterized=True)
+    order = np.lexsort((frame, area))
+    best = np.minimum.accumulate(frame[order])
+    axes.step(area[order], best, where="post", color=INK, linewidth=1.2, label="front")
+    own = problem.evaluate(problem.space.batch(point))
+    ring = {"s": 110, "facecolor": "none", "edgecolor": ACCENT, "linewidth": 2, "zorder": 4}
+    axes.scatter(own["area"], 1e3 * own["frame"], label="the answer", **ring)
+    axes.axvline(problem.area_limit, color=ACCENT, linestyle="--", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    figure.legend(loc="outside lower left", ncols=5, frameon=False, fontsize=9, markerscale=1.5)
     return figure

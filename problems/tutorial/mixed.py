@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from ..batch import Batch, active
 from ..goal import Metric
 from ..problem import Problem, param
 from ..variables import Bool, Choice, Float, Int, Menu, Permutation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Codec(enum.Enum):
@@ -50,6 +54,16 @@ class Mixed(Problem):
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Bytes, errors and a transfer whose early tensors hide behind compute."""
+        parts = self.parts(x)
+        cost = np.where(x.overlap, 1e-4 * x.streams, 0.0) + 1e-3 * (x.share - 0.6) ** 2
+        return {
+            "time": (parts["transfer"] + parts["redo"]).sum(axis=1) + cost,
+            "stored": parts["stored"].sum(axis=1),
+            "error": parts["error"].sum(axis=1),
+        }
+
+    def parts(self, x: Batch) -> dict[str, Any]:
+        """Of each tensor: bytes stored, error, seconds of transfer in sight and hidden, and of redoing it."""
         compressed = x.action == "compress"
         bits = np.where(compressed, BITS[x.codec.position], np.where(x.action == "drop", 0, 16))
         scales = np.where(active(x, "group"), 16.0 / x.group, 0.0)
@@ -57,7 +71,16 @@ class Mixed(Problem):
         error = np.where(compressed, ERROR[x.codec.position] * np.sqrt(x.group / 64), 0.0)
         rank = np.argsort(x.order, axis=1)
         hidden = np.where(x.overlap, 1 - 1 / (1 + x.streams), 0.0)[:, None] * x.share[:, None] * rank / 3
-        transfer = (stored * (1 - hidden)).sum(axis=1) / self.bandwidth
-        redo = np.where(x.action == "drop", 4.0 * SIZES / self.bandwidth, 0.0).sum(axis=1)
-        cost = np.where(x.overlap, 1e-4 * x.streams, 0.0) + 1e-3 * (x.share - 0.6) ** 2
-        return {"time": transfer + redo + cost, "stored": stored.sum(axis=1), "error": error.sum(axis=1)}
+        return {
+            "stored": stored,
+            "error": error,
+            "transfer": stored * (1 - hidden) / self.bandwidth,
+            "hidden": stored * hidden / self.bandwidth,
+            "redo": np.where(x.action == "drop", 4.0 * SIZES / self.bandwidth, 0.0),
+        }
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """Bytes and seconds of each tensor, in the order of transfer."""
+        from .figures import tensors
+
+        return {"tensors": tensors(self, point)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +16,19 @@ from ..goal import Metric
 from ..problem import Problem, param
 from ..variables import Menu
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Array = npt.NDArray[Any]
 WIDTH, HEIGHT = 640, 480
 ITEM_BYTES = 32
 BLEND_OPERATIONS, SORT_OPERATIONS = 24.0, 9.0
+LIMITS = ("all cores", "the fullest tile", "memory")
+"""What may hold a frame up."""
 
 
-@lru_cache(maxsize=4_096)
-def count_work(
-    discs: int, scene_seed: int, tile: int, reach: float, merge: int
-) -> tuple[float, float, float, float]:
-    """Entries of the tile lists, blended pixels, the longest list, and the light that `reach` cuts off.
-
-    The dear part: every disc is laid on the tiles it touches. Equal arguments are counted once a process.
-    """
+def tile_lists(discs: int, scene_seed: int, tile: int, reach: float) -> Array:
+    """Discs that touch each tile of the image, (rows, columns): the dear part."""
     rng = np.random.default_rng(scene_seed)
     x, y = rng.normal(0.5, 0.2, (2, discs)) * np.array([[WIDTH], [HEIGHT]])
     radius = rng.lognormal(1.2, 0.7, discs) * reach
@@ -40,7 +40,19 @@ def count_work(
     np.add.at(lists, (low_y, high_x + 1), -1)
     np.add.at(lists, (high_y + 1, low_x), -1)
     np.add.at(lists, (high_y + 1, high_x + 1), 1)
-    lists = lists.cumsum(axis=0).cumsum(axis=1)[:rows, :columns]
+    return lists.cumsum(axis=0).cumsum(axis=1)[:rows, :columns]
+
+
+@lru_cache(maxsize=4_096)
+def count_work(
+    discs: int, scene_seed: int, tile: int, reach: float, merge: int
+) -> tuple[float, float, float, float]:
+    """Entries of the tile lists, blended pixels, the longest list, and the light that `reach` cuts off.
+
+    Equal arguments are counted once a process.
+    """
+    lists = tile_lists(discs, scene_seed, tile, reach)
+    rows, columns = lists.shape
     merged = np.add.reduceat(
         np.add.reduceat(lists, range(0, rows, merge), axis=0), range(0, columns, merge), axis=1
     )
@@ -88,6 +100,20 @@ class TwoLevel(Problem):
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Count the work of each distinct tiling, then time it on the hardware."""
+        parts = self.parts(x)
+        frame = np.max([parts[name] for name in LIMITS], axis=0)
+        area = x.cores * (0.08 * x.lanes + 0.012 * x.buffer / units.KiB) + x.bandwidth / 6.4e9
+        volts = 0.6 + 0.4 * x.frequency / 1e9
+        switched = parts["operations"] * 1e-12 + parts["bytes"] * 2e-11
+        return {
+            "frame": frame,
+            "area": area,
+            "energy": switched * volts**2 + 0.02 * area * frame,
+            "loss": parts["loss"],
+        }
+
+    def parts(self, x: Batch) -> dict[str, Array]:
+        """What a frame consists of: seconds of each of `LIMITS`, operations, bytes, light lost."""
         tilings, row = np.unique(np.stack([x.tile, x.reach, x.merge], axis=1), axis=0, return_inverse=True)
         counted = [count_work(self.discs, self.scene_seed, int(t), float(r), int(m)) for t, r, m in tilings]
         entries, pixels, longest, loss = np.array(counted)[row.ravel()].T
@@ -97,8 +123,17 @@ class TwoLevel(Problem):
         slowest = longest * (x.tile * x.merge) ** 2 * BLEND_OPERATIONS / (x.lanes * x.frequency)
         spills = 1 + np.maximum(0.0, longest * ITEM_BYTES / x.buffer - 1) * 0.5
         traffic = entries * ITEM_BYTES * spills + WIDTH * HEIGHT * 4
-        frame = np.maximum(np.maximum(compute, slowest), traffic / x.bandwidth)
-        area = x.cores * (0.08 * x.lanes + 0.012 * x.buffer / units.KiB) + x.bandwidth / 6.4e9
-        volts = 0.6 + 0.4 * x.frequency / 1e9
-        energy = (compute * rate * 1e-12 + traffic * 2e-11) * volts**2 + 0.02 * area * frame
-        return {"frame": frame, "area": area, "energy": energy, "loss": loss}
+        return {
+            "all cores": compute,
+            "the fullest tile": slowest,
+            "memory": traffic / x.bandwidth,
+            "operations": compute * rate,
+            "bytes": traffic,
+            "loss": loss,
+        }
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """Where the work lies in the image, and what hardware makes of it."""
+        from .figures import hardware, tiles
+
+        return {"tiles": tiles(self, point), "hardware": hardware(self, point)}

@@ -52,6 +52,11 @@ def file(tmp_path):
     sys.modules.pop("neighbour", None)
 
 
+def test_every_shipped_problem_draws_its_answer():
+    for entry in registry.SHIPPED:
+        assert callable(getattr(registry.load(entry.name), "figures", None)), entry.name
+
+
 def test_shipped_problems_load_by_name_and_have_a_finite_or_endless_space():
     for entry in registry.SHIPPED:
         assert issubclass(registry.load(entry.name), ts.Problem), entry.name

@@ -145,6 +145,8 @@ def test_mixed_has_every_kind_and_pins_what_does_not_matter():
         ("knapsack", {"items": 6}),
         ("server-packing", {"services": 6}),
         ("mg1", {}),
+        ("mixed", {}),
+        ("two-level", {"discs": 200}),
     ],
 )
 def test_a_small_problem_draws_any_point(name: str, sizes: dict[str, int]) -> None:

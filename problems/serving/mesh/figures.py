@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from .simulate import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from .placement import LlmMeshPlacement
 
 Cells = Mapping[tuple[str, int, str], Outcome]
 """Outcomes by size, number of models and system."""
@@ -171,4 +173,42 @@ def gantt(outcome: Outcome, node: int | None = None, start: float | None = None)
     kind = "GPU" if outcome.gpu[node] else "CPU"
     ax.set_title(f"{kind} node {node + 1}: whose token is due first runs next", loc="left", fontsize=10)
     figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+def placement(problem: LlmMeshPlacement, point: Mapping[str, Any]) -> Figure:
+    """Memory and time of each node in use, one segment an instance, coloured by its architecture."""
+    node = np.asarray(point["node"])
+    in_use = np.unique(node[node > 0])
+    made, kinds = problem.instances, problem.kind_of[in_use - 1]
+    names = [kind.name for kind in problem.kinds]
+    shapes = list(dict.fromkeys(made.shapes))
+    colours = ("#2f6f9f", "#e08e45", "#6aa07c", "#8d6a9f", "#7f8fa9", "#c2410c")
+    figure, axes = _axes(max(6.4, min(12.0, 1.6 + 0.28 * len(in_use))), 4.8, 2)
+    what = ("memory, share", "time, share")
+    for r, ax in enumerate(axes):
+        for place, (number, kind) in enumerate(zip(in_use.tolist(), kinds.tolist(), strict=True)):
+            items, start = np.flatnonzero(node == number), 0.0
+            for i in sorted(items.tolist(), key=lambda i: shapes.index(made.shapes[i])):
+                share = float(made.demand[kind, i, r] / problem.capacities[kind, r])
+                colour = colours[shapes.index(made.shapes[i]) % len(colours)]
+                ax.bar(place, share, 0.8, bottom=start, color=colour, edgecolor="white", linewidth=0.5)
+                start += share
+        ax.axhline(1.0, color="#c2410c", linewidth=1, linestyle="--")
+        ax.set_ylabel(what[r])
+        ax.set_xlim(-0.7, max(len(in_use), 1) - 0.3)
+        ax.set_xticks([])
+    for kind in np.unique(kinds).tolist():
+        places = np.flatnonzero(kinds == kind)
+        axes[1].annotate(
+            f"{len(places)} {names[kind]} nodes", (places.mean(), 0), (0, -6), textcoords="offset points",
+            ha="center", va="top", fontsize=9, annotation_clip=False,
+        )  # fmt: skip
+        for ax in axes if places[0] else []:
+            ax.axvline(places[0] - 0.5, color="#9aa5b1", linewidth=1)
+    served = int((node > 0).sum())
+    title = f"{served} of {len(node)} instances on {len(in_use)} nodes"
+    axes[0].set_title(title, loc="left", fontsize=11)
+    handles = [axes[0].bar(0, 0, color=colours[i % len(colours)]) for i in range(len(shapes))]
+    figure.legend(handles, shapes, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     return figure

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from ...views import MilpView, PackingView
 from ..compiled import Array
 from .cluster import MAX_CONTEXT, NodeKind, Pace, ServiceLevel, check, weights
 from .workload import TIERS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SAFETY = 1.1
 BUSY = 0.9
@@ -256,3 +259,9 @@ class LlmMeshPlacement(Problem):
                     }
                 )
         return rows
+
+    def figures(self, point: Mapping[str, Any]) -> dict[str, Figure]:
+        """How full each node in use is, in memory and in time: one segment an instance."""
+        from .figures import placement
+
+        return {"nodes": placement(self, point)}

@@ -106,3 +106,15 @@ def test_bad_input_is_named():
         LlmMeshCapacity(tpot=0.002)
     with pytest.raises(DataError, match="there is no trace file"):
         LlmMeshCapacity(trace=Path("nowhere.json"))
+
+
+def test_the_picture_of_a_placement_stacks_the_demands_of_each_node() -> None:
+    problem = LlmMeshPlacement(models=6, cpu_nodes=4, gpu_nodes=2)
+    point = problem.baselines()["best-fit decreasing"]
+    figure = problem.figures(point)["nodes"]
+    rows = problem.summary(point)
+    for axes, share in zip(figure.axes, ("memory GiB", "time share"), strict=True):
+        bars = [(round(b.get_x() + b.get_width() / 2), b.get_height()) for b in axes.patches]
+        for place, row in enumerate(rows):
+            full = row[share] / (row["of"] if share == "memory GiB" else 1.0)
+            assert sum(h for at, h in bars if at == place) == pytest.approx(full)
