@@ -8,6 +8,7 @@ with several, each in turn. Times are CPU times of one thread; the machine may b
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import tradespace as ts
 from tradespace.costmodels import splatting, splatting_cores
 from tradespace.hardware import device
 from tradespace.hardware.accelerators import accelerator
+from tradespace.hardware.technology import core_area_factor, core_energy_factor, core_power_factor
 from tradespace.problems.rendering import cameras, cut, hierarchy, sltree
 from tradespace.problems.rendering.gaussians import Gaussians
 from tradespace.problems.rendering.readers import read_scene
@@ -110,16 +112,44 @@ def row_reuse() -> None:
 
 
 def row_calibration() -> None:
-    """GSCore, and variants that the calibration has not seen."""
+    """GSCore, and variants that the calibration has not seen, by the papers' scaling and by another."""
+    core = accelerator("gscore")
     for name, kinds in (("gscore", "ap"), ("gscore-16nm", "a"), ("nebula-256", "a"), ("gscore-7nm", "ap")):
         record = accelerator(name)
         area, power = splatting_cores.published(record)
-        for kind, ours, unit in (("a", area, "area"), ("p", power, "power")):
+        other = splatting_cores.published(record, "stillmaker")
+        for i, (kind, ours, unit) in enumerate((("a", area, "area"), ("p", power, "power"))):
             if kind in kinds:
                 theirs = float(record.value(unit))
                 off = ours / theirs - 1
                 shown = f"{ours * 1e6:.3f} mm2" if unit == "area" else f"{ours * 1e3:.0f} mW"
                 row(f"{name}: {unit}", f"{shown}, {off:+.1%}", "within 20 %", abs(off) <= 0.2)
+                if name != "gscore":
+                    print(f"    by Stillmaker and Baas's table instead: {other[i] / theirs - 1:+.0%}")
+    record, node = accelerator("gscore-7nm"), 7.0
+    area, power = splatting_cores.drawn_at_28(record)
+    by_area, by_power = (float(f(node)) for f in (core_area_factor, core_power_factor))
+    print(
+        f"    Neo's 16 cores at 28 nm: {area * 1e6:.2f} mm2 x {by_area:.4f}, {power:.2f} W x {by_power:.3f}"
+    )
+    held = 1e3 * power * float(core_energy_factor(node))
+    print(f"    at a clock held at 1 GHz instead of rising with the node, {held:.0f} mW")
+    for label, unit in (("area", "preprocess.area"), ("power", "preprocess.power")):
+        factor = by_area if label == "area" else by_power
+        own = 4 * float(core.value(f"projector.{label}")) * factor
+        theirs = float(accelerator("neo").value(unit))
+        row(
+            f"four projectors of GSCore as Neo's preprocessing: {label}", f"{own / theirs - 1:+.1%}", "", None
+        )
+    cores_alone = record.table | {n: core.table[n] for n in ("chunkers", "sorters")}
+    everything = record.table | {"projectors": dataclasses.replace(record.table["projectors"], value=16)}
+    for label, table in (
+        ("sorters not multiplied with the cores", cores_alone),
+        ("projectors multiplied as well", everything),
+    ):
+        found = splatting_cores.published(dataclasses.replace(record, table=table))
+        offs = [ours / float(record.value(n)) - 1 for ours, n in zip(found, ("area", "power"), strict=True)]
+        print(f"    were {label}: area {offs[0]:+.0%}, power {offs[1]:+.0%}")
 
 
 def row_gpu() -> None:

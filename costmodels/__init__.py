@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .transfers import transfer
     from .uncertainty import draw, interval
 
-VERSION = "0.5"  # changes whenever a coefficient or a formula does
+VERSION = "0.6"  # changes whenever a coefficient or a formula does
 
 # No module may be called like a public name: importing it would put the module in the name's place.
 _HOME = {

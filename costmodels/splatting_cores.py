@@ -4,8 +4,9 @@ GSCore (ASPLOS 2024): projectors, chunkers with sorters, cores of volume-renderi
 blend in lockstep. LTcore and SPcore after SLTarch (arXiv 2507.21499, only its abstract was readable):
 units that stream subtrees; checks for groups of pixels, decoupled from blending lanes by a queue.
 
-Area and energy are modules x counts at GSCore's 28 nm, scaled to the node; three numbers are calibrated
-once on GSCore as published (3.95 mm2, 0.87 W, 190 frames a second) and nothing else.
+Area and energy are modules x counts at GSCore's 28 nm, scaled to the node as the papers scale them
+(DeepScaleTool). The modules are GSCore's published table of areas and powers, which adds up to its 3.95 mm2
+and 0.87 W; one more number is calibrated on its 190 frames a second, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,17 +21,15 @@ import numpy.typing as npt
 from ..hardware.accelerators import accelerator
 from ..hardware.energy import DRAM
 from ..hardware.record import Device
-from ..hardware.technology import core_area_factor, core_energy_factor
+from ..hardware.technology import Law, core_area_factor, core_energy_factor, core_power_factor
 from .cost import Number
 from .scheduling import makespan, stream
 
 Array = npt.NDArray[Any]
 PICO, KIB = 1e-12, 1024.0
-# Calibrated on GSCore: (3.55 - 2.13 mm2) / 248 KB of memory; wiring 3.95 / 3.55; and the power that its
-# modules leave, 870 - 825 mW over 248 KB.
-SRAM_AREA, OVERHEAD, SRAM_POWER = 0.00573e-6 / KIB, 3.95 / 3.55, 0.18e-3 / KIB
-# Cycles between Gaussians of a projector: 427 multiply-adds of 0.77 pJ (fp16, 28 nm) in 140 pJ a cycle.
-INTERVAL = 2.3
+SRAM_AREA = 1.25e-6 / (272 * KIB)  # m2 a byte: GSCore's buffers
+# Cycles between Gaussians of a projector: 427 multiply-adds of 0.77 pJ (fp16, 28 nm) in 130 pJ a cycle.
+INTERVAL = 2.53
 SORT_WIDTH, SORT_CHUNK, PIVOT_BITS = 16, 256, 3  # keys a cycle; keys sorted in one go; buckets of a chunker
 LEAKAGE = 0.10  # of the power at full activity; a guess
 FILL = 128 + 192 + 64  # cycles until the first pixel: latency of a projector, of a lane, of a sorter
@@ -45,7 +44,8 @@ BANDWIDTH_SHARE = 190 * 91.4e6 / 25.6e9
 # Bytes: position; scale, rotation, opacity; a coefficient; a projected Gaussian as ten fp16; a key; a pixel.
 POSITION, SHAPE, COEFFICIENT, FEATURE, KEY, PIXEL = 12, 32, 12, 20, 8, 4
 SRAM_READ, SRAM_EXPONENT = 0.063 * PICO, 0.53  # J/B of 1 KB at 28 nm: CACTI 7 at 22 nm, scaled
-PROJECT_MEMORY, SORT_MEMORY, CORE_MEMORY = 8 * KIB, 96 * KIB, 36 * KIB  # GSCore's, the last for each core
+# GSCore's: FIFO; lists and keys; and of its 272 KB the rest, features and pixels, for each of four cores.
+PROJECT_MEMORY, SORT_MEMORY, CORE_MEMORY = 8 * KIB, 96 * KIB, 42 * KIB
 
 
 @dataclass(frozen=True)
@@ -90,30 +90,33 @@ def _value(device: Device, field: str) -> float:
 # --- area and power ---------------------------------------------------------------------------------
 
 
-def published(record: Device) -> tuple[float, float]:
+def published(record: Device, law: Law = "deepscale") -> tuple[float, float]:
     """Area (m2) and power (W, all units active) that the model gives a published design of this family.
+
+    Power is scaled as the papers scale it: by "deepscale" the clock rises with the node.
 
     >>> area, power = published(accelerator("gscore"))
     >>> round(area * 1e6, 2), round(power, 2)
     (3.95, 0.87)
     """
-    parts = {
-        "project": "projectors",
-        "chunk": "chunkers",
-        "sort": "sorters",
-        "check": "lanes",
-        "blend": "lanes",
-    }
-    one, core = modules(), accelerator("gscore")
-    node, sram = _value(record, "node"), _value(record, "sram")
-    area = sum(one.area[part] * _value(record, count) for part, count in parts.items()) + SRAM_AREA * sram
+    area, power = drawn_at_28(record)
+    node = _value(record, "node")
+    power_factor = core_power_factor(node) if law == "deepscale" else core_energy_factor(node, law=law)
+    scale = _value(record, "clock") / _value(accelerator("gscore"), "clock")
+    return float(area * core_area_factor(node, law=law)), float(power * scale * power_factor)
+
+
+def drawn_at_28(record: Device) -> tuple[float, float]:
+    """Area (m2) and power (W, all units active, GSCore's clock) of a design's units at 28 nm."""
+    core = accelerator("gscore")
     each = {"projectors": "projector", "chunkers": "chunker", "sorters": "sorter", "lanes": "lane"}
-    power = sum(_value(record, n) * _value(core, f"{m}.power") for n, m in each.items()) + SRAM_POWER * sram
-    scale = _value(record, "clock") / _value(core, "clock")
-    return (
-        float(area * OVERHEAD * core_area_factor(node)),
-        float(power * scale * core_energy_factor(node)),
+    share = _value(record, "sram") / _value(core, "sram")
+    area, power = (
+        sum(_value(record, n) * _value(core, f"{m}.{of}") for n, m in each.items())
+        + share * _value(core, f"sram.{of}")
+        for of in ("area", "power")
     )
+    return area, power
 
 
 def sram_energy(capacity: Number) -> Number:
@@ -190,7 +193,7 @@ def search_area(design: SearchDesign) -> float:
     """m2 at 28 nm."""
     entry = _value(accelerator("sltarch"), "entry")
     memory = design.units * design.buffer + design.queue * entry + design.cache
-    return (modules().area["test"] * design.units + SRAM_AREA * memory) * OVERHEAD
+    return modules().area["test"] * design.units + SRAM_AREA * memory
 
 
 @dataclass(frozen=True)
@@ -271,7 +274,7 @@ def lockstep_cycles(work: Raster, cores: int, lanes: int) -> float:
 def raster_area(cores: int, checks: int, lanes: int) -> float:
     """m2 at 28 nm: check units and lanes of each core, its memory of features and pixels."""
     one = modules().area
-    return cores * (checks * one["check"] + lanes * one["blend"] + SRAM_AREA * CORE_MEMORY) * OVERHEAD
+    return cores * (checks * one["check"] + lanes * one["blend"] + SRAM_AREA * CORE_MEMORY)
 
 
 def raster_energy(work: Raster, lockstep: bool = False) -> float:
@@ -308,7 +311,7 @@ def sort_energy(lists: Array) -> float:
 def sort_area(sorters: int) -> float:
     """m2 at 28 nm, with two chunkers a sorter."""
     one = modules().area
-    return (sorters * (one["sort"] + 2 * one["chunk"]) + SRAM_AREA * SORT_MEMORY) * OVERHEAD
+    return sorters * (one["sort"] + 2 * one["chunk"]) + SRAM_AREA * SORT_MEMORY
 
 
 def project_cycles(gaussians: float, projectors: int) -> float:
@@ -323,7 +326,7 @@ def project_energy(gaussians: float) -> float:
 
 def project_area(projectors: int) -> float:
     """m2 at 28 nm."""
-    return (projectors * modules().area["project"] + SRAM_AREA * PROJECT_MEMORY) * OVERHEAD
+    return projectors * modules().area["project"] + SRAM_AREA * PROJECT_MEMORY
 
 
 def frame_bytes(

@@ -14,10 +14,14 @@ from .record import Device, Quantity
 
 NAS = ("NeRArch-Sim (ISCA 2026), modules of GSCore by high-level synthesis and layout at 28 nm", "literature")
 GSC = ("GSCore (Lee et al., ASPLOS 2024), abstract and a knowledge base on NeRArch-Sim", "literature")
+TAB = ("GSCore, table 7 as a public script quotes it (its rows add up to 3.95 mm2, 0.87 W)", "literature")
 NEB = ("Nebula (arXiv 2512.20495), GSCore at 16 nm as its authors scale it", "literature")
 NEO = ("Neo (arXiv 2511.12930), tables of area and power at 7 nm", "literature")
 LUM = ("Lumina (arXiv 2506.05682, ISCA 2025) as reviewed; 16 nm scaled to 12 nm", "literature")
-FOUR = ("16 cores for GSCore's 4, and every unit with them; its units were not read", "guess")
+# Neo's own preprocessing, 0.026 mm2 and 194.9 mW, is four of GSCore's projectors by DeepScaleTool (0.0258,
+# 195.0): what is multiplied with 16 cores is what a core of GSCore holds.
+FOUR = ("GSCore's four: Neo's preprocessing is them, scaled (0.0258 mm2, 195.0 mW)", "derived")
+EACH = ("of 16 cores, as a core of GSCore has them; units were not read", "derived")
 MM2, UM2, MILLI, KIB, GIGA = 1e-6, 1e-12, 1e-3, 2.0**10, 1e9
 
 # field -> (value, unit, source, kind[, low, high])
@@ -33,16 +37,18 @@ _RECORDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "sorters": (4, "1", "bitonic sort units: " + GSC[0], GSC[1]),
         "cores": (4, "1", "64 volume rendering units, a core for each 16: " + GSC[0], "derived"),
         "lanes": (64, "1", "rendering units: " + GSC[0], GSC[1]),
-        "sram": (248 * KIB, "B", "FIFO 8, lists 32, sort 64, features 128, pixels 16 KB: " + NAS[0], NAS[1]),
-        "projector.area": (0.17 * MM2, "m2", *NAS),
-        "projector.power": (140 * MILLI, "W", *NAS),
+        "sram": (8 * 34 * KIB, "B", "8 banks of 34 KB: " + TAB[0], TAB[1], 248 * KIB, 8 * 34 * KIB),
+        "sram.area": (1.25 * MM2, "m2", *TAB),
+        "sram.power": (40 * MILLI, "W", *TAB),
+        "projector.area": (0.82 / 4 * MM2, "m2", *TAB, 0.17 * MM2, 0.82 / 4 * MM2),
+        "projector.power": (520 / 4 * MILLI, "W", *TAB, 130 * MILLI, 140 * MILLI),
         "projector.latency": (128, "cycle", *NAS),
-        "chunker.area": (358 * UM2, "m2", *NAS, 226 * UM2, 358 * UM2),
-        "chunker.power": (0.13 * MILLI, "W", *NAS),
-        "sorter.area": (14_620 * UM2, "m2", *NAS, 12_645 * UM2, 14_620 * UM2),
-        "sorter.power": (13.7 * MILLI, "W", *NAS),
-        "lane.area": (21_690 * UM2, "m2", *NAS, 21_690 * UM2, 23_841 * UM2),
-        "lane.power": (3.27 * MILLI, "W", *NAS, 2.61 * MILLI, 3.27 * MILLI),
+        "chunker.area": (0.01 / 8 * MM2, "m2", *TAB, 226 * UM2, 1875 * UM2),
+        "chunker.power": (10 / 8 * MILLI, "W", *TAB, 0.13 * MILLI, 15 / 8 * MILLI),
+        "sorter.area": (0.06 / 4 * MM2, "m2", *TAB, 12_645 * UM2, 0.06 / 4 * MM2),
+        "sorter.power": (50 / 4 * MILLI, "W", *TAB, 50 / 4 * MILLI, 13.7 * MILLI),
+        "lane.area": (1.81 / 64 * MM2, "m2", *TAB, 21_690 * UM2, 1.81 / 64 * MM2),
+        "lane.power": (250 / 64 * MILLI, "W", *TAB, 2.61 * MILLI, 250 / 64 * MILLI),
         "lane.latency": (192, "cycle", *NAS),
     },
     "gscore-16nm": {
@@ -73,12 +79,12 @@ _RECORDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "clock": (1 * GIGA, "Hz", *NEO),
         "area": (0.417 * MM2, "m2", *NEO),
         "power": (719.9 * MILLI, "W", *NEO),
-        "projectors": (16, "1", *FOUR),
-        "chunkers": (32, "1", *FOUR),
-        "sorters": (16, "1", *FOUR),
+        "projectors": (4, "1", *FOUR),
+        "chunkers": (32, "1", "two " + EACH[0], EACH[1]),
+        "sorters": (16, "1", "one " + EACH[0], EACH[1]),
         "cores": (16, "1", *NEO),
-        "lanes": (256, "1", "16 a core as in GSCore", "guess"),
-        "sram": (4 * 248 * KIB, "B", "with the cores", "guess"),
+        "lanes": (256, "1", "16 " + EACH[0], EACH[1]),
+        "sram": (4 * 8 * 34 * KIB, "B", "two banks of 34 KB " + EACH[0], EACH[1]),
     },
     "neo": {
         "node": (7, "nm", *NEO),
@@ -107,7 +113,7 @@ _RECORDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "node": (28, "nm", "the node of GSCore's modules", "guess"),
         "test.operations": (25, "1", "multiply-adds a node: 9 to turn, 8 for planes, 8 for size", "guess"),
         "projector.operations": (427, "1", "multiply-adds: fine filter of StreamingGS", "literature"),
-        "check.share": (0.6, "1", "4 checks, 1 blend are Lumina's unit, 1 and 1 GSCore's", "derived"),
+        "check.share": (0.47, "1", "4 checks, 1 blend are Lumina's unit, 1 and 1 GSCore's", "derived"),
         "record": (28, "B", "centre 12, radius 4, extent 4, Gaussian 4, link 4", "guess"),
         "entry": (8, "B", "subtree 4, roots 4", "guess"),
     },

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -143,31 +144,47 @@ def scaled(table: Technology, node: float) -> Technology:
     )
 
 
-# Whole cores between nodes, as the papers on rendering cores scale them (with DeepScaleTool, which fits one
-# foundry's published densities; its table was not read). Area follows the transistor density of Intel's
-# processes (MTr/mm2, published 2017; remembered) and, below 10 nm, TSMC's published 37 % from 10 to 7 nm.
-# Energy follows Stillmaker and Baas 2017 at 0.8 V relative to 28 nm, read in hwcomponents (Accelergy).
-DENSITY = {45: 3.3, 32: 7.5, 22: 15.3, 14: 37.5, 10: 100.8, 7: 160.0}
-CORE_ENERGY = {45: 1.949, 28: 1.0, 22: 0.573, 16: 0.338, 12: 0.25, 8: 0.199, 7: 0.184}
-CORE_SCALING_ERROR = 0.4
+# Whole cores at a node; quotients count. "deepscale": DeepScaleTool (Sarangi and Baas, ISCAS 2021), which the
+# papers on rendering cores use; its workbook was read in two public transcriptions that agree. "stillmaker":
+# Stillmaker and Baas 2017 at 0.8 V, read in hwcomponents (Accelergy): below 28 nm its areas are the larger,
+# its energies the smaller. CORE_DELAY is of the first; the second's was not read.
+Law = Literal["deepscale", "stillmaker"]
+CORE_AREA: Mapping[Law, Mapping[int, float]] = {
+    "deepscale": {45: 1.0, 40: 0.75, 32: 0.49, 28: 0.35, 22: 0.22, 14: 0.08, 10: 0.03, 7: 0.011},
+    "stillmaker": {45: 1.0, 28: 0.377, 16: 0.19, 12: 0.135, 8: 0.0735, 7: 0.059},
+}
+CORE_ENERGY: Mapping[Law, Mapping[int, float]] = {
+    "deepscale": {45: 0.63, 40: 0.55, 32: 0.44, 28: 0.37, 22: 0.30, 14: 0.19, 10: 0.15, 7: 0.11},
+    "stillmaker": {45: 1.949, 28: 1.0, 22: 0.573, 16: 0.338, 12: 0.25, 8: 0.199, 7: 0.184},
+}
+CORE_DELAY = {45: 0.81, 40: 0.76, 32: 0.70, 28: 0.67, 22: 0.62, 14: 0.60, 10: 0.57, 7: 0.53}
 
 
-def core_area_factor(node: Value, reference: float = 28.0) -> Value:
+def core_area_factor(node: Value, reference: float = 28.0, law: Law = "deepscale") -> Value:
     """Area of a core at a node over its area at the reference node; arrays of nodes broadcast.
 
-    >>> round(float(core_area_factor(16)), 3)
-    0.336
+    >>> round(float(core_area_factor(16)), 3), round(float(core_area_factor(16, law="stillmaker")), 3)
+    (0.308, 0.504)
     """
-    return _each(DENSITY, reference) / _each(DENSITY, node)
+    return _each(CORE_AREA[law], node) / _each(CORE_AREA[law], reference)
 
 
-def core_energy_factor(node: Value, reference: float = 28.0) -> Value:
+def core_energy_factor(node: Value, reference: float = 28.0, law: Law = "deepscale") -> Value:
     """Energy of a core's events at a node over that at the reference node.
 
-    >>> float(core_energy_factor(16))
-    0.338
+    >>> round(float(core_energy_factor(16)), 3), float(core_energy_factor(16, law="stillmaker"))
+    (0.588, 0.338)
     """
-    return _each(CORE_ENERGY, node) / _each(CORE_ENERGY, reference)
+    return _each(CORE_ENERGY[law], node) / _each(CORE_ENERGY[law], reference)
+
+
+def core_power_factor(node: Value, reference: float = 28.0) -> Value:
+    """Power of a core at a node over that at the reference node where the clock rises as the delay falls.
+
+    >>> round(float(core_power_factor(7)), 3)
+    0.376
+    """
+    return core_energy_factor(node, reference) * _each(CORE_DELAY, reference) / _each(CORE_DELAY, node)
 
 
 def _each(values: Mapping[int, float], node: Value) -> Value:

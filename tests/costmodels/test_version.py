@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import tradespace.costmodels as models
 
-DIGESTS = {"0.5": "6511f36c0323ef0e4bfde682d2202e3f9c26981bd5d7ed48c2512134f41c5882"}
+DIGESTS = {"0.6": "6511f36c0323ef0e4bfde682d2202e3f9c26981bd5d7ed48c2512134f41c5882"}
 
 
 def test_the_version_changes_with_the_coefficients():

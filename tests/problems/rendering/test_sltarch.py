@@ -43,12 +43,19 @@ def test_gscore_is_calibrated():
 
 
 def test_unseen_variants_of_gscore():
-    """Area at 16 nm (Nebula, two sizes) and power at 7 nm (Neo) within 20 %; Neo's area is not (see docs)."""
-    for name in ("gscore-16nm", "nebula-256"):
-        area, _ = splatting_cores.published(accelerator(name))
-        assert area == pytest.approx(accelerator(name).value("area"), rel=0.2)
-    _, power = splatting_cores.published(accelerator("gscore-7nm"))
-    assert power == pytest.approx(accelerator("gscore-7nm").value("power"), rel=0.2)
+    """Area at 16 nm (Nebula, two sizes), area and power at 7 nm (Neo); nothing was fitted to them."""
+    for name, quantities in (("gscore-16nm", 1), ("nebula-256", 1), ("gscore-7nm", 2)):
+        ours = splatting_cores.published(accelerator(name))
+        for found, quantity in zip(ours[:quantities], ("area", "power"), strict=False):
+            assert found == pytest.approx(accelerator(name).value(quantity), rel=0.05), (name, quantity)
+
+
+def test_another_scaling_law_does_not_meet_them():
+    """What is met is met by the scaling: the other published table is far off at 7 nm."""
+    record = accelerator("gscore-7nm")
+    area, power = splatting_cores.published(record, "stillmaker")
+    assert area > 4 * record.value("area")
+    assert power < 0.6 * record.value("power")
 
 
 def test_the_composed_gscore_is_the_published_one():
