@@ -329,15 +329,24 @@ def project_area(projectors: int) -> float:
     return projectors * modules().area["project"] + SRAM_AREA * PROJECT_MEMORY
 
 
-def frame_bytes(
-    *, gaussians: float, coefficients: int, projected: float, pairs: float, pixels: float
-) -> float:
-    """DRAM bytes of a frame but for the search: Gaussians in, features and keys out and in, pixels out.
+def frame_streams(
+    *, gaussians: float, coefficients: float, projected: float, pairs: float, pixels: float
+) -> dict[str, float]:
+    """DRAM bytes of a frame by stream but for the search: Gaussians in, features and keys out and in, pixels.
 
     gaussians: selected; projected: on the screen; pairs: entries of the tile lists.
     """
-    read = gaussians * (POSITION + SHAPE + COEFFICIENT * coefficients)
-    return read + (projected + pairs) * FEATURE + 2 * pairs * KEY + pixels * PIXEL
+    return {
+        "Gaussians": gaussians * (POSITION + SHAPE + COEFFICIENT * coefficients),
+        "features": (projected + pairs) * FEATURE,
+        "keys": 2 * pairs * KEY,
+        "pixels": pixels * PIXEL,
+    }
+
+
+def frame_bytes(**work: float) -> float:
+    """DRAM bytes of all of `frame_streams`."""
+    return sum(frame_streams(**work).values())
 
 
 def bandwidth(channels: Number) -> Number:

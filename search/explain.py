@@ -18,6 +18,7 @@ from ..problems.goal import Goal
 from ..problems.problem import Problem
 from ..problems.scoring import Scores, evaluate, take_scores
 from ..solvers.base import Budget
+from ..solvers.nested import answers_recorded
 from ..solvers.portfolio import select
 from .alternatives import Alternative, alternatives, described
 from .candidates import RESOLVES, candidates, recall, resolve_under_draws
@@ -107,10 +108,15 @@ class Explainer:
         self.problem, self.goal = session.problem, session.goal
         self.record = folder.read_json("run.json")
         cost = self.pace = pace(self.problem)
+        swept = self.record["solver"] == "nested" and answers_recorded(
+            self.problem, self.goal, Budget(**self.record["budget"])
+        )
         self.effort = replace(
             effort,
             draws=DRAWS[cost] if effort.draws is None else effort.draws,
-            resolves=(RESOLVES if cost == "fast" else 0) if effort.resolves is None else effort.resolves,
+            resolves=(RESOLVES if cost == "fast" and not swept else 0)
+            if effort.resolves is None
+            else effort.resolves,
             sobol=SOBOL_ROWS[cost] if effort.sobol is None else effort.sobol,
         )
         self.progress, self.announce = progress, announce

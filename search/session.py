@@ -233,6 +233,12 @@ class Session:
                 f"{type(self.problem).__name__}.evaluate failed on {failed:,} of {rows:,} rows; {said}"
             )
 
+    def passed(self, rows: int) -> None:
+        """Count rows that a solver scored and found to answer nothing; they are not recorded."""
+        self.evaluations += rows
+        self.evaluated_here += rows
+        self._show()
+
     def sweep(self, chunks: Chunks) -> None:
         """Score a whole enumeration; above 10^6 rows only front, counts, cursor and a sample stay."""
         size = self.problem.space.size or 0

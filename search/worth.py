@@ -1,6 +1,7 @@
 """What each limit of a goal is worth: the answer with the limit tighter, looser and gone.
 
-The worth is a re-solve, by the run's own solver; where the run scored the whole space, its rows answer.
+The worth is a re-solve, by the run's own solver; where the run scored the whole space, or all of the inner
+level of each setting it tried, its rows answer.
 With several objectives the first is asked about, the others held where the answer has them; they are
 priced like limits. Beside it stands the dual of the MILP relaxation, where there is one.
 """
@@ -19,6 +20,7 @@ from ..errors import SolverUnavailable, TradespaceError
 from ..problems.goal import Goal, Limit, Objective, ResolvedGoal
 from ..problems.problem import Problem
 from ..solvers.base import Budget
+from ..solvers.nested import answers_recorded
 from ..solvers.portfolio import select
 from .robustness import pace
 from .run import solve
@@ -234,7 +236,11 @@ class Worths:
         self.budget = Budget(budget.evaluations, most, budget.gap)
         size = session.problem.space.size
         self.whole = session.streamed is None and size is not None and len(session.table) >= size
-        self.recorded = self.whole or pace(session.problem) == "slow"
+        self.recorded = (
+            self.whole
+            or pace(session.problem) == "slow"
+            or (solver == "nested" and answers_recorded(session.problem, session.goal, budget))
+        )
         self.found: list[dict[str, float]] = []
         self.done = 0
 

@@ -134,9 +134,14 @@ class Run(Protocol):
     seed: int
     start: Batch | None
     interrupted: bool
+    keep_all: bool
 
     def score(self, batch: Batch) -> Scores:
         """Score and record points; repeated points are answered from the record."""
+        ...
+
+    def passed(self, rows: int) -> None:
+        """Count rows that were scored, found to answer nothing, and are not recorded."""
         ...
 
     def sweep(self, chunks: Chunks) -> None:

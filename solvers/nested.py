@@ -3,6 +3,9 @@
 Outer variables are those a problem marks `slow`, or those a view leaves undecided. The inner solver is
 the first of exhaustive, gittins, packing and milp that takes the problem with the outer ones fixed. A
 slow part that the problem keeps by its arguments is so computed once for a whole inner search.
+
+Of a long inner enumeration only rows that can answer are recorded: those that no other is as good as in
+all objectives and limited metrics, whatever the limits are.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from ..errors import TradespaceError
 from ..problems.batch import Batch, take
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
-from ..problems.scoring import Scores
+from ..problems.scoring import Scores, evaluate
 from .base import AskTell, Budget, Certificate, Chunks, OneShot, Run
 from .partial import free_variables, undecided
 
@@ -28,6 +31,11 @@ OUTER_POINTS = 4_096
 LEAST_OUTER = 4
 IDLE_ASKS = 100
 ASKED = 4_096
+RECORDED_ROWS = 20_000
+"""Rows of an inner enumeration above which only those that can answer are recorded."""
+MOST_KEPT = 20_000
+"""Rows that answer all bounds above which only those that answer the goal as it stands are recorded."""
+SHOWN_FAILURES = 16
 
 
 class Nested(OneShot):
@@ -151,6 +159,20 @@ def outer_variables(problem: Problem) -> tuple[str, ...]:
     return ()
 
 
+def sifted(inner: Problem) -> bool:
+    """Whether of an enumeration of the inner problem only rows that can answer are recorded."""
+    return inner.cost == "fast" and (inner.space.size or 0) > RECORDED_ROWS
+
+
+def answers_recorded(problem: Problem, goal: ResolvedGoal, budget: Budget) -> bool:
+    """Whether a nested run of the problem enumerates and sifts every inner level, so that of the settings
+    it tried its rows answer any bound on the goal's metrics."""
+    solver = Nested()
+    if solver.accepts(problem, goal, budget) is not None or solver.levels.solver != "exhaustive":
+        return False
+    return sifted(problem.fix(**{n: solver.levels.sample[n] for n in solver.levels.outer}))
+
+
 def inner_solver(fixed: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[str | None, list[str]]:
     """The solver of the inner level, or None and why each refused."""
     from .portfolio import make
@@ -177,6 +199,7 @@ class Facade:
         self.goal, self.seed = run.goal, run.seed
         self.start: Batch | None = None
         self.interrupted = False
+        self.keep_all = run.keep_all
         self.cut = False
         self.seen: list[tuple[Array, Array, Scores]] = []
         self._best: tuple[float, dict[str, Any], dict[str, float]] | None = None
@@ -199,12 +222,69 @@ class Facade:
 
     def sweep(self, chunks: Chunks) -> None:
         """Score an enumeration, chunk by chunk, while time is left."""
+        if sifted(self.problem) and not self.keep_all:
+            self._sift(chunks)
+            return
         for index in range(len(chunks)):
             left = self.seconds_left
             if left is not None and left <= 0:
                 self.cut = True
                 return
             self.score(chunks.chunk(index))
+
+    def _sift(self, chunks: Chunks) -> None:
+        """Score an enumeration and record what no other row is as good as in all that a goal may ask."""
+        from moocore import is_nondominated
+
+        kept: list[Batch] = []
+        columns = len(self.goal.objectives)
+        whole, narrow = slice(None, -1), [*range(columns), -1]
+        by: Any = whole
+        best = np.empty((0, 0))
+        scored = 0
+        for index in range(len(chunks)):
+            left = self.seconds_left
+            if left is not None and left <= 0:
+                self.cut = True
+                break
+            batch = chunks.chunk(index)
+            scores = evaluate(self.problem, batch)
+            asked = self._asked(scores)
+            able = np.flatnonzero(~scores.failed & np.isfinite(asked).all(axis=1))
+            best = np.concatenate([best.reshape(-1, asked.shape[1]), asked[able]])
+            kept.append(take(batch, able))
+            mask = np.asarray(is_nondominated(best[:, by], keep_weakly=False))
+            if by is whole and mask.sum() > MOST_KEPT:
+                by = narrow
+                mask = np.asarray(is_nondominated(best[:, by], keep_weakly=False))
+            starts = np.cumsum([0, *map(len, kept)])
+            kept = [
+                take(part, np.flatnonzero(mask[a:b]))
+                for part, a, b in zip(kept, starts[:-1], starts[1:], strict=True)
+                if mask[a:b].any()
+            ]
+            best = best[mask]
+            scored += len(batch)
+        if not kept and scored:
+            kept = [take(chunks.chunk(0), slice(0, SHOWN_FAILURES))]
+        for part in kept:
+            self.score(part)
+        self.run.passed(scored - sum(map(len, kept)))
+
+    def _asked(self, scores: Scores) -> Array:
+        """(rows, columns) to minimise: objectives, limited metrics that are none of them, violation."""
+        costs = self.goal.costs(scores.metrics)
+        signs = {(o.metric, o.sign) for o in self.goal.objectives}
+        more = [
+            limit.sign * np.asarray(scores.metrics[limit.metric], np.float64)
+            for limit in self.goal.limits
+            if (limit.metric, limit.sign) not in signs
+        ]
+        return np.column_stack([costs, *more, self.goal.violation(scores.metrics)])
+
+    def passed(self, rows: int) -> None:
+        """Count rows that were scored and are not recorded."""
+        self.run.passed(rows)
 
     def progress(self, *, incumbent: float | None = None, bound: float | None = None) -> None:
         """An inner bound holds for one setting only, so it is not shown."""

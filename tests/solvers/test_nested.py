@@ -8,6 +8,9 @@ import pytest
 import tradespace as ts
 from tradespace.errors import SolverUnavailable
 from tradespace.problems.tutorial.two_level import TwoLevel, count_work
+from tradespace.search.folder import RunFolder
+from tradespace.search.run import regoal
+from tradespace.solvers import nested
 
 
 class Small(TwoLevel):
@@ -188,3 +191,66 @@ def test_no_setting_of_the_outer_level_meets_the_limits():
     result = ts.solve(Small(), "nested", goal=ts.Goal(limits=("area<=0.1",)))
     assert not result.feasible
     assert result.certificate.kind == "proven"
+
+
+class Wide(ts.Problem):
+    """Two slow settings, each with 43,200 designs to enumerate; some fail, and waste never helps."""
+
+    slow = ("mode",)
+
+    mode = ts.Menu(1, 2)
+    size = ts.Int(1, 60)
+    speed = ts.Int(1, 60)
+    waste = ts.Int(0, 11)
+
+    price = ts.Metric("1", "min")
+    delay = ts.Metric("1", "min")
+    heat = ts.Metric("1", at_most=50.0)
+
+    def evaluate(self, x):
+        delay = np.where(x.waste == 3, np.nan, 1e3 / (x.size * x.speed) + (x.mode - 1.3) ** 2)
+        return {
+            "price": x.size + 0.1 * x.speed + x.waste,
+            "delay": delay,
+            "heat": x.speed * x.mode * 0.5 + x.waste,
+        }
+
+
+@pytest.mark.parametrize("limit", ["heat<=20", "heat<=0.1"])
+@pytest.mark.parametrize("most", [10_000, 100])
+def test_a_long_inner_level_keeps_the_rows_that_answer(tmp_path, monkeypatch, limit, most):
+    """Front, count of rows and answer are those of recording everything; the record is small."""
+    monkeypatch.setattr(nested, "MOST_KEPT", most)
+    goal = ts.Goal(limits=(limit,))
+    runs = {
+        keep: ts.solve(Wide(), "nested", goal=goal, runs=tmp_path, keep_all=keep) for keep in (False, True)
+    }
+    short, whole = runs[False], runs[True]
+    assert short.evaluations == whole.evaluations == 86_400
+    assert short.feasible == whole.feasible == (limit != "heat<=0.1")
+    assert short.metrics == whole.metrics
+    assert short.certificate.record() == whole.certificate.record()
+    if short.feasible:
+        assert short.front_size == whole.front_size > 20
+    rows = [sum(len(r["failed"]) for r in RunFolder(run.run_dir).read_rows([])) for run in runs.values()]
+    assert rows[1] == 86_400
+    assert rows[0] < 8_000
+
+
+def test_recorded_rows_answer_other_bounds_too(tmp_path):
+    """What a tighter or looser limit would bring is in the record, for every setting tried."""
+    found = ts.solve(Wide(), "nested", runs=tmp_path)
+    for bound in (5.0, 20.0, 80.0):
+        goal = ts.Goal(limits=(f"heat<={bound}",), minimize=("delay",))
+        again = regoal(found.run_dir, goal)
+        assert again.metrics["delay"] == ts.solve(Wide(), "nested", goal=goal).metrics["delay"]
+
+
+class Many(Wide):
+    mode = ts.Menu(1, 2, 3, 4, 5, 6)
+
+
+def test_a_budget_of_rows_counts_those_not_kept():
+    found = ts.solve(Many(), "nested", budget=ts.Budget(evaluations=200_000))
+    assert found.evaluations == 4 * 43_200
+    assert found.certificate.kind == "none"

@@ -1,12 +1,13 @@
 """What others do with the same frame: a mobile GPU, GSCore behind it, and SLTarch's two cores put in.
 
 Systems work as pipelines over frames, so a system is as fast as its slowest part. The GPU searches as HierGS'
-code does, all nodes; GSCore is the published one.
+code does, all nodes; GSCore is the published one. The cores have a memory of their own beside the GPU's, or
+one memory serves both and every byte passes over it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ....costmodels import splatting
 from ....costmodels import splatting_cores as cores
@@ -25,12 +26,17 @@ BURST, RANDOM_RATE, RANDOM_ENERGY = 64, 0.5, 1.75
 
 @dataclass(frozen=True)
 class System:
-    """Of one frame: seconds of each part (the longest counts, on the GPU alone their sum), J of each."""
+    """Of one frame: seconds of each part (the longest counts, on the GPU alone their sum), J of each.
+
+    moved: bytes by stream over the memory that the part "memory" stands for; rate: B/s that they attain.
+    """
 
     name: str
     seconds: dict[str, float]
     joules: dict[str, float]
     serial: bool = False
+    moved: dict[str, float] = field(default_factory=dict)
+    rate: float = 0.0
 
     @property
     def time(self) -> float:
@@ -50,11 +56,12 @@ class System:
 
 def systems(
     world: World, point: Algorithm, device: Device, *, node: float = 8.0, dram: str = "lpddr5",
-    walking: bool = False, channels: int = CHANNELS,
+    walking: bool = False, channels: int | None = CHANNELS,
 ) -> dict[str, System]:  # fmt: skip
     """The ablations on one world. walking: the GPU walks subtrees instead of testing every node.
 
-    node, dram: of the cores, by default those of an Orin; channels: of their memory, 12.8 GB/s each.
+    node, dram: of the cores, by default those of an Orin; channels: of their own memory, 12.8 GB/s each.
+    None: the GPU's memory serves the cores too, and the GPU's search takes its share of it.
     """
     gpu = on_gpu(world, point.threshold)
     found = (
@@ -75,27 +82,32 @@ def systems(
 
     rest = {k: v for k, v in gpu_seconds.items() if k != "search"}
     rest_joules = {k: v for k, v in gpu_joules.items() if k != "search"}
-    search, search_joules, search_bytes = _ltcore(world, point, node, dram, channels)
-    gscore = {lockstep: _gscore(world, point, lockstep, node, dram, channels) for lockstep in (True, False)}
+    shared = channels is None
+    width = device.bandwidth / cores.CHANNEL if channels is None else float(channels)
+    rate = float(cores.bandwidth(width))
+    search, search_joules, subtrees = _ltcore(world, point, node, dram, rate)
+    gscore = {lockstep: _gscore(world, point, lockstep, node, dram, rate) for lockstep in (True, False)}
 
-    rate = float(cores.bandwidth(channels))
+    # A kernel of the GPU attains less of a memory than streams do, and holds it as long as it takes.
+    flat = float(found.bytes["dram"]) * cores.BANDWIDTH_SHARE / splatting.STREAM if shared else 0.0
     bursts = gpu.visited * BURST / point.interval
     searches = {  # seconds, J, and bytes that take the time of the cores' memory
-        "GPU": (gpu_seconds["search"], gpu_joules["search"], 0.0),
+        "GPU": (gpu_seconds["search"], gpu_joules["search"], flat),
         "tree core": (
             bursts / (rate * RANDOM_RATE),
             bursts * RANDOM_ENERGY * cores.dram_energy(dram),
             bursts / RANDOM_RATE,
         ),
-        "LTcore": (search, search_joules, search_bytes),
+        "LTcore": (search, search_joules, subtrees),
     }
 
     def with_core(searching: str, lockstep: bool) -> System:
         seconds, joules, moved = gscore[lockstep]
         first, spent, more = searches[searching]
-        parts = {"search": first, **seconds, "memory": (moved + more) / rate}
+        streams = {"search": more, **moved}
+        parts = {"search": first, **seconds, "memory": sum(streams.values()) / rate}
         name = f"{searching}+{'GSCore' if lockstep else 'SPcore'}"
-        return System(name, parts, {"search": spent, **joules})
+        return System(name, parts, {"search": spent, **joules}, moved=streams, rate=rate)
 
     return {
         "GPU": System("GPU", gpu_seconds, gpu_joules, serial=True),
@@ -112,20 +124,19 @@ def systems(
 
 
 def _ltcore(
-    world: World, point: Algorithm, node: float, dram: str, channels: int
+    world: World, point: Algorithm, node: float, dram: str, rate: float
 ) -> tuple[float, float, float]:
-    """Seconds, J (with its memory and leakage) and DRAM bytes of LTCORE's search."""
+    """Seconds, J (with its memory and leakage) and DRAM bytes of LTCORE's search; rate: B/s."""
     work = searched(world, point.subtree, point.merging, point.threshold, point.interval)
-    rate = float(cores.bandwidth(channels)) / CLOCK
-    found = cores.search(work, LTCORE, rate, cores.LATENCY * CLOCK)
+    found = cores.search(work, LTCORE, rate / CLOCK, cores.LATENCY * CLOCK)
     seconds = found.cycles / CLOCK
     joules = found.energy * float(cores.event_factor(node, CLOCK)) + found.bytes * cores.dram_energy(dram)
     return seconds, joules + seconds * float(cores.leakage(cores.search_area(LTCORE), node)), found.bytes
 
 
 def _gscore(
-    world: World, point: Algorithm, lockstep: bool, node: float, dram: str, channels: int
-) -> tuple[dict[str, float], dict[str, float], float]:
+    world: World, point: Algorithm, lockstep: bool, node: float, dram: str, rate: float
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Stages (s), energies (J) and DRAM bytes of GSCore's units, its lanes in lockstep or decoupled."""
     record = accelerator("gscore")
     projectors, sorters, count, lanes = (
@@ -142,13 +153,14 @@ def _gscore(
         if lockstep
         else cores.raster_cycles(raster, count, each, each),
     }
-    moved = cores.frame_bytes(
+    streams = cores.frame_streams(
         gaussians=frame.selected, coefficients=frame.coefficients, projected=frame.projected,
         pairs=float(frame.lists.sum()), pixels=frame.pixels,
     )  # fmt: skip
+    moved = sum(streams.values())
     event = float(cores.event_factor(node, CLOCK))
     seconds = {name: value / CLOCK for name, value in cycles.items()}
-    busy = max(*seconds.values(), moved / float(cores.bandwidth(channels)))
+    busy = max(*seconds.values(), moved / rate)
     area_28 = float(record.value("area"))
     joules = {
         "project": cores.project_energy(frame.selected) * event,
@@ -157,4 +169,4 @@ def _gscore(
         "memory": moved * cores.dram_energy(dram),
         "leakage": float(cores.leakage(area_28, node)) * busy,
     }
-    return seconds, joules, moved
+    return seconds, joules, streams

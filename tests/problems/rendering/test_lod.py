@@ -1,5 +1,6 @@
 """Level of detail: every traversal of a hierarchy selects the same cut, and merged Gaussians keep moments."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradespace.errors import DataError
-from tradespace.problems.rendering import cameras, cut, hierarchy, sltree
+from tradespace.problems.rendering import cameras, cut, hierarchy, reuse, sltree
 from tradespace.problems.rendering.frame import render
 from tradespace.problems.rendering.gaussians import Gaussians
 from tradespace.problems.rendering.synthetic import cloud, surface
@@ -81,6 +82,30 @@ def test_neighbours_at_90_frames_a_second_share_their_cut():
     path = list(cameras.head_path(camera(3.0, 0.0, 15.0), 4))
     cuts = [cut.cut(tree, seen, 2.0, margin=8.0) for seen in path]
     assert min(a.overlap(b) for a, b in pairwise(cuts)) >= 0.99
+
+
+@settings(max_examples=25, deadline=None)
+@given(**EVERYWHERE, seed=st.integers(0, 99), stride=st.sampled_from([1e-4, 0.01, 0.3, 3.0]))
+def test_a_kept_cut_is_a_fresh_one_wherever_the_camera_goes(threshold, seed, stride, **place):
+    rng, seen = np.random.default_rng(seed), camera(**place)
+    kept = reuse.KeptCut(TREE, threshold)
+    for _ in range(8):
+        found, fresh = kept.step(seen), cut.cut(TREE, seen, threshold)
+        assert np.array_equal(found.nodes, fresh.nodes)
+        assert np.array_equal(found.frontier, fresh.frontier)
+        moved = seen.position + stride * rng.normal(size=3)
+        seen = replace(seen, position=moved).turned(float(rng.normal(0.0, 50.0 * stride)))
+
+
+def test_a_kept_cut_tests_only_where_the_slack_is_used_up():
+    path = list(cameras.head_path(camera(3.0, 30.0, 15.0), 5))
+    kept = reuse.KeptCut(TREE, 3.0)
+    assert kept.step(path[0]).visited == kept.seen
+    assert kept.step(path[0]).visited == 0
+    for seen in path[1:]:
+        assert 0 < kept.step(seen).visited < 0.2 * kept.seen
+    with pytest.raises(DataError, match="the same lens and picture"):
+        kept.step(path[0].resized(64, 48))
 
 
 def test_a_merged_gaussian_has_the_moments_of_its_leaves():

@@ -11,6 +11,7 @@ from tradespace.hardware.accelerators import accelerator, names
 from tradespace.hardware.technology import core_area_factor, core_energy_factor
 from tradespace.problems.rendering.sltarch import baselines, designs, milp, workload
 from tradespace.problems.rendering.sltarch.problem import ALGORITHM, SLTarch
+from tradespace.problems.rendering.sltarch.reproduce import in_order
 
 ALGORITHMIC = {"subtree": 32, "merging": True, "threshold": 2.0, "group": 2, "check": "centre", "interval": 1}
 
@@ -204,13 +205,12 @@ def test_designs_number_their_settings():
 
 
 def test_ablations_come_in_order(problem):
-    """With memory to spare each core put in makes a frame no slower, and cheaper in energy."""
+    """With one memory for all each core put in makes a frame no slower, and cheaper in energy."""
     orin, point = device("jetson-agx-orin-64gb"), problem.algorithm(ALGORITHMIC)
-    made = baselines.systems(problem.world, point, orin, channels=16)
+    made = baselines.systems(problem.world, point, orin, channels=None)
     assert list(made) == list(baselines.SYSTEMS)
-    assert made["GPU"].time >= made["GPU+LTcore"].time >= made["LTcore+GSCore"].time
-    assert made["GPU"].time >= made["GPU+GSCore"].time >= made["LTcore+GSCore"].time
-    assert made["LTcore+GSCore"].time >= made["LTcore+SPcore"].time
+    assert in_order(made)
+    assert made["GPU+GSCore"].moved["search"] > made["LTcore+GSCore"].moved["search"]
     energies = [made[n].energy for n in ("GPU", "GPU+GSCore", "LTcore+GSCore", "LTcore+SPcore")]
     assert energies == sorted(energies, reverse=True)
 
