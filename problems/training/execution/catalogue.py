@@ -19,7 +19,7 @@ from .profiling import one_thread, profile, remember
 if TYPE_CHECKING:
     from ..module import AdaccModule
 
-VERSION = 2
+VERSION = 3
 """Raised when a recording or its measurement changes."""
 
 

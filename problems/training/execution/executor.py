@@ -9,12 +9,10 @@ recomputed runs the recorded operators on the same inputs: the same bits.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ from ....errors import SpaceError
 from ..actions import OFFLOAD, RECOMPUTE, RETAIN
 from ..graph import GRADIENT, Graph
 from .codecs import Codec, codec
+from .places import place_of
 from .recording import input_tensors
 from .tape import Outer, Recipe, Ref, Tape, generator_state, geometry, window
 from .waiting import Waiting
@@ -43,63 +42,6 @@ RECORDINGS: weakref.WeakKeyDictionary[nn.Module, Recording] = weakref.WeakKeyDic
 
 
 CHANGED = "{} was changed in place after it was saved; the backward pass needs it as it was."
-
-
-class HostMemory:
-    """Where tensors of a GPU are moved to: pinned memory, by a stream of its own, not waited for."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.stream = torch.cuda.Stream(device)
-
-    def put(self, storage: torch.UntypedStorage) -> Tensor:
-        """Begin to move a storage; returns where it will be."""
-        here = window(storage, (torch.uint8, 0, (storage.nbytes(),), (1,)))
-        there = torch.empty(storage.nbytes(), dtype=torch.uint8, pin_memory=True)
-        self.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self.stream):
-            there.copy_(here, non_blocking=True)
-        here.record_stream(self.stream)
-        return there
-
-    def get(self, there: Tensor) -> torch.UntypedStorage:
-        """Move it back."""
-        made = torch.empty(there.numel(), dtype=torch.uint8, device=self.device)
-        self.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self.stream):
-            made.copy_(there, non_blocking=True)
-        torch.cuda.current_stream(self.device).wait_stream(self.stream)
-        return made.untyped_storage()
-
-    def close(self) -> None:
-        """Nothing to tidy."""
-
-
-class Files:
-    """Where tensors of the CPU are moved to: files in a temporary folder."""
-
-    def __init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="tradespace-")
-        self.count = 0
-
-    def put(self, storage: torch.UntypedStorage) -> Path:
-        """Write a storage to a new file."""
-        self.count += 1
-        path = Path(self.folder.name) / str(self.count)
-        window(storage, (torch.uint8, 0, (storage.nbytes(),), (1,))).numpy().tofile(path)
-        return path
-
-    def get(self, path: Path) -> torch.UntypedStorage:
-        """Read it back; the file is removed."""
-        made = torch.empty(path.stat().st_size, dtype=torch.uint8)
-        with path.open("rb") as file:
-            file.readinto(memoryview(made.numpy()))
-        path.unlink()
-        return made.untyped_storage()
-
-    def close(self) -> None:
-        """Remove what is left."""
-        self.folder.cleanup()
 
 
 class Program:
@@ -140,13 +82,7 @@ class Program:
             isinstance(e, Outer) or (self.action[e.buffer] == RETAIN and e.buffer not in self.parent)
             for e in self.entries
         ]
-        self.place = (
-            None
-            if OFFLOAD not in self.action.values()
-            else HostMemory(tape.device)
-            if tape.device.type == "cuda"
-            else Files()
-        )
+        self.place = place_of(module, tape.device) if OFFLOAD in self.action.values() else None
         self.name = type(module).__name__
 
     def keep(self, buffer: int, storage: torch.UntypedStorage) -> Any:
@@ -395,8 +331,6 @@ def applied(module: nn.Module, program: Program) -> Iterator[Program]:
     finally:
         for handle in handles:
             handle.remove()
-        if program.place is not None:
-            program.place.close()
 
 
 def apply(

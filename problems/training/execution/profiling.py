@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from ..actions import INT4, INT8, OFFLOAD, RECOMPUTE, RETAIN
 from ..graph import GRADIENT, Graph, SavedTensor, Treatment
 from .codecs import candidates, codec, relative_error
-from .executor import RECORDINGS, Files, HostMemory, Program, Recording, _Pass, applied
+from .executor import RECORDINGS, Program, Recording, _Pass, applied
 from .live import LiveBytes
+from .places import Place, place_of
 from .recording import (
     Loss,
     call_form,
@@ -247,14 +248,21 @@ class Profile:
         reading = max(0, self._peak(lambda: self.again(members[0])) - t.size)
         return Treatment(RECOMPUTE, "", states, self.seconds(self.again, members), 0.0, 0, reading)
 
-    def moved(self, members: Sequence[int], place: HostMemory | Files) -> Treatment:
-        """The treatment of some like tensors by moving them away."""
-        spent = self.seconds(lambda i: place.get(place.put(self.storages[self.saved[i].buffer])), members)
+    def moved(self, members: Sequence[int], place: Place) -> Treatment:
+        """The treatment of some like tensors by moving them away: all, then all back, as in a step."""
+
+        def run() -> None:
+            away = [place.put(self.storages[self.saved[i].buffer]) for i in members]
+            while away:
+                place.get(away.pop())  # type: ignore[arg-type]
+
+        with torch.no_grad():
+            spent = least_seconds(run, self.device) / len(members)
         return Treatment(OFFLOAD, "", 0, spent, 0.0, 0, 0)
 
     def treatments(self) -> tuple[SavedTensor, ...]:
         """Every saved tensor with what may be done with it."""
-        place = HostMemory(self.device) if self.device.type == "cuda" else Files()
+        place = place_of(self.module, self.device)
         found: dict[int, tuple[Treatment, ...]] = {}
         for members in groups(self.saved):
             t = self.saved[members[0]]
@@ -262,7 +270,6 @@ class Profile:
             made += [self.moved(members, place), self.recomputed(members)]
             for i in members:
                 found[i] = tuple(m for m in made if m is not None)
-        place.close()
         return tuple(dataclasses.replace(t, treatments=found[i]) for i, t in enumerate(self.saved))
 
 

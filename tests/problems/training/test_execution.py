@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -11,9 +12,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import tradespace as ts  # noqa: E402
-from tradespace.errors import SpaceError  # noqa: E402
+from tradespace.errors import DataError, SpaceError  # noqa: E402
 from tradespace.problems.training import adacc  # noqa: E402
-from tradespace.problems.training.execution import evolution, modules, profiling, recording  # noqa: E402
+from tradespace.problems.training.execution import (  # noqa: E402
+    evolution,
+    modules,
+    places,
+    profiling,
+    recording,
+)
 from tradespace.problems.training.execution.live import live_peak  # noqa: E402
 from tradespace.problems.training.execution.training import allocated_peak, checkpointed  # noqa: E402
 from tradespace.problems.training.module import AdaccModule  # noqa: E402
@@ -157,6 +164,34 @@ def test_each_forward_pass_has_its_own_tensors() -> None:
     exact = both(run)
     with adacc.apply(module, plan):
         assert all(map(torch.equal, both(run), exact))
+
+
+def test_a_file_is_written_again_only_when_nobody_can_ask_for_what_it_held() -> None:
+    module, example, problem = planned("gpt")
+    moved = everywhere(problem, "offload")
+    exact = gradients(module, example)
+    assert all(map(torch.equal, gradients(module, example, moved), exact))
+    files = places.place_of(module, torch.device("cpu"))
+    written = files.count
+    torch.manual_seed(3)
+    with adacc.apply(module, moved):
+        waiting = module(*example)
+        gradients(module, tuple(t.flip(0) for t in example))
+        profiling.step(module, tuple(t.flip(1) for t in example))
+        assert files.count == 2 * written
+    for p in module.parameters():
+        p.grad = None
+    waiting.backward()
+    assert all(map(torch.equal, profiling.gradients(module), exact))
+    assert len(files.free) == files.count
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_sentence() -> None:
+    files = places.Files()
+    files.free.append(Path("/dev/full"))
+    with pytest.raises(DataError, match="Set TMPDIR to a folder with room"):
+        files.put(torch.ones(1 << 16).untyped_storage())
 
 
 def test_a_plan_leaves_nothing_behind() -> None:
