@@ -89,8 +89,8 @@ class Block(nn.Module):  # type: ignore[misc]
         )
         self.table = nn.Parameter(torch.randn(6, d) / d**0.5)
         cosine, sine = rotations(config.grid, d // config.heads // 2)
-        self.register_buffer("cosine", cosine, persistent=False)
-        self.register_buffer("sine", sine, persistent=False)
+        turned = torch.cat([cosine, cosine, -sine, sine], dim=1)
+        self.register_buffer("turned", turned, persistent=False)
 
     def split(self, x: Tensor) -> Tensor:
         """(n, rows, d) -> (n, heads, rows, d / heads)."""
@@ -99,11 +99,12 @@ class Block(nn.Module):  # type: ignore[misc]
 
     def placed(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """Queries or keys (n, heads, rows, dim) turned by their places; rows: (n, rows) tokens, all: None."""
-        cosine, sine = self.cosine, self.sine
+        turned = self.turned
         if rows is not None:
-            cosine, sine = cosine[rows].unsqueeze(1), sine[rows].unsqueeze(1)
+            turned = turned.index_select(0, rows.reshape(-1)).view(*rows.shape, -1).unsqueeze(1)
+        along, across = turned.chunk(2, dim=-1)
         a, b = x.chunk(2, dim=-1)
-        return torch.cat([a * cosine - b * sine, a * sine + b * cosine], dim=-1).to(x.dtype)
+        return torch.addcmul(x * along, torch.cat([b, a], dim=-1), across).to(x.dtype)
 
     def modulation(self, shared: Tensor) -> tuple[Tensor, ...]:
         """Six (n, 1, d): shift, scale, gate of attention, then of the MLP. shared: (n, 6, d)."""

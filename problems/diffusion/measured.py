@@ -19,7 +19,7 @@ from .law import SHARES, TENTHS, StepLaw
 from .sampling import sample
 from .trials import Trials
 
-VERSION = 3
+VERSION = 4
 LEVELS = (2, 4, 6, 8)
 """Tenths at which partial steps are timed."""
 REPEATS = 3

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 Prompt = tuple[int, int]
-VERSION = 1
+VERSION = 2
 """Raised when sampling, selection or quality changes what a schedule is worth."""
 FIELDS = ("error", "psnr", "ssim")
 CALIBRATION_SEED, TEST_SEED = 1_000, 900_000
