@@ -1,6 +1,6 @@
-"""The law of the small model on this machine, from timed runs: a line over the partial steps.
+"""The law of the small model on this machine, from timed steps: one of each tenth, beside a whole one.
 
-Whole steps take the plain path, so they are timed apart; steps without tokens cost one pass over the clip.
+Whole steps take the plain path; steps without tokens cost one pass over the clip.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...hardware.host import configuration_folder, probe
-from ..training.execution.profiling import one_thread
+from ..training.execution.profiling import clock, one_thread
+from .flow import noise
 from .law import SHARES, TENTHS, StepLaw
-from .sampling import sample
+from .tokens import TokenRun
 from .trials import Trials
 
-VERSION = 4
-LEVELS = (2, 4, 6, 8)
-"""Tenths at which partial steps are timed."""
-REPEATS = 3
+VERSION = 6
+REPEATS = 13
 CLIPS = 4
 """Clips that go through the model together, as `sample` does by default."""
 Progress = Callable[[int, int], None]
@@ -45,48 +45,50 @@ def host_law(name: str, trial: Trials, progress: Progress | None = None) -> Step
     return as_law(record)
 
 
-def as_law(record: dict[str, float]) -> StepLaw:
+def as_law(record: dict[str, Any]) -> StepLaw:
     """The law that a record of `_timed` stands for."""
-    seconds = record["fixed"] + record["slope"] * SHARES
-    seconds[-1], seconds[0] = record["whole"], record["none"]
     flops = np.array([record["flops_fixed"] + record["flops_slope"] * s for s in SHARES])
     flops[0] = 0.0
-    return StepLaw(seconds, flops, record["sigma"], record["cache"])
+    return StepLaw(np.array(record["seconds"]), flops, record["sigma"], record["cache"])
 
 
-def _timed(trial: Trials, progress: Progress | None) -> dict[str, float]:
-    """Least of a few runs at each level, taken in turn so that a busy spell hits all of them; per clip."""
-    steps = trial.steps
-    later = steps - 1
-    levels = (*LEVELS, TENTHS, 0)
-    kinds, seeds = [0] * CLIPS, list(range(CLIPS))
-    best = dict.fromkeys(levels, float("inf"))
-    work, cache = {}, 0.0
-    for repeat in range(REPEATS + 1):
-        for level in levels:
-            shares = [1.0, *[level / TENTHS] * later]
-            with one_thread():
-                made = sample(trial.model, kinds, seeds, steps=steps, schedule=shares, batch=CLIPS)
-            if repeat:  # the first round warms up
-                best[level] = min(best[level], made.seconds / CLIPS)
-            work[level] = made.flops / CLIPS
-            cache = max(cache, float(made.cache_bytes))
-        if progress is not None:
-            progress(repeat + 1, REPEATS + 1)
-    whole = best[TENTHS] / steps
-    partial = np.array([(best[level] - whole) / later for level in LEVELS])
-    shares_timed = np.array(LEVELS) / TENTHS
-    slope, fixed = np.polyfit(shares_timed, partial, 1)
-    missed = (fixed + slope * shares_timed) / partial - 1.0
-    count = np.array([(work[level] - work[TENTHS] / steps) / later for level in LEVELS])
-    flops_slope, flops_fixed = np.polyfit(shares_timed, count, 1)
+def _timed(trial: Trials, progress: Progress | None) -> dict[str, Any]:
+    """Medians of paired steps: each level right after a whole step, so that a busy spell hits both.
+
+    Seconds of one clip by tenths; more tokens never cost less, up to what the whole step costs at least.
+    """
+    model = trial.model
+    clip, at = noise(model.config, range(CLIPS)), torch.full((CLIPS,), 0.5)
+    kinds = torch.zeros(CLIPS, dtype=torch.long)
+    whole, best = TokenRun(model), float("inf")
+    runs = {level: TokenRun(model) for level in range(TENTHS)}
+    ratios: dict[int, list[float]] = {level: [] for level in runs}
+
+    def seconds(run: TokenRun, share: float, keep: bool) -> float:
+        began = clock(clip.device)
+        _ = clip + run.velocity(clip, at, kinds, share, keep=keep, reused=share == 0) / trial.steps
+        return clock(clip.device) - began
+
+    with one_thread(), torch.inference_mode():
+        for level, run in runs.items():  # warms up as well
+            run.velocity(clip, at, kinds, 1.0, keep=level > 0, reused=level == 0)
+        cache = max(run.cache_bytes for run in runs.values()) / CLIPS
+        before = {level: run.flops for level, run in runs.items()}
+        for repeat in range(REPEATS):
+            for level, run in runs.items():
+                full = seconds(whole, 1.0, keep=False)
+                best = min(best, full)
+                ratios[level].append(seconds(run, level / TENTHS, keep=True) / full)
+            if progress is not None:
+                progress(repeat + 1, REPEATS)
+    middle = np.array([np.median(found) for found in ratios.values()])
+    spread = [np.std(found) / mean for found, mean in zip(ratios.values(), middle, strict=True)][1:]
+    counts = np.array([(runs[level].flops - before[level]) / REPEATS / CLIPS for level in runs])[1:]
+    slope, fixed = np.polyfit(SHARES[1:-1], counts, 1)
     return {
-        "whole": whole,
-        "fixed": float(fixed),
-        "slope": float(slope),
-        "none": max(0.0, (best[0] - whole) / later),
-        "sigma": max(0.02, float(np.sqrt(np.mean(missed**2)))),
-        "flops_fixed": float(flops_fixed),
-        "flops_slope": float(flops_slope),
+        "seconds": (np.maximum.accumulate([*middle, max(1.0, middle[-1])]) * best / CLIPS).tolist(),
+        "sigma": max(0.02, float(np.mean(spread) / np.sqrt(REPEATS))),
+        "flops_fixed": float(fixed),
+        "flops_slope": float(slope),
         "cache": cache,
     }

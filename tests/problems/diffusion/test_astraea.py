@@ -10,7 +10,7 @@ from tradespace.problems.diffusion import budgeting, sensitivities, shares
 from tradespace.problems.diffusion.astraea import Astraea, AstraeaShapes
 
 pytest.importorskip("torch")
-from tradespace.problems.diffusion import application, measured, report, reproduce, trials
+from tradespace.problems.diffusion import application, measured, report, reproduce, sampling, trials
 
 GPU = ts.device("a100-sxm-80gb")
 
@@ -152,12 +152,18 @@ def test_applying_writes_a_schedule_and_frames_and_reports_unseen_prompts(tiny, 
     assert report.summary(tiny, {"share": share})[0]["schedule"] == "this schedule"
 
 
-def test_the_law_of_a_record_is_a_line_between_two_exceptions():
-    record = {"whole": 3.0, "fixed": 1.0, "slope": 2.5, "none": 0.1, "sigma": 0.03, "cache": 8.0,
-              "flops_fixed": 1.0, "flops_slope": 9.0}  # fmt: skip
-    law = measured.as_law(record)
-    assert law.seconds[[0, 4, 9, 10]] == pytest.approx([0.1, 2.0, 3.25, 3.0])
-    assert law.flops[[0, 10]] == pytest.approx([0.0, 10.0])
+def test_steps_are_timed_by_tenths_and_more_tokens_never_cost_less(tiny):
+    record = measured._timed(tiny.trials, None)
+    law = measured.as_law(json.loads(json.dumps(record)))
+    config = tiny.trials.model.config
+    assert (np.diff(law.seconds) >= 0).all() and law.seconds[0] < law.seconds[-1]
+    assert law.flops[0] == 0
+    assert law.flops[[5, 10]] == pytest.approx([config.flops(config.tokens // 2), config.flops()], rel=0.02)
+    assert law.cache == sample_bytes(tiny)
+
+
+def sample_bytes(problem):
+    return sampling.sample(problem.trials.model, [0], [0], steps=2, schedule=[1, 0.5]).cache_bytes
 
 
 @pytest.mark.parametrize(
