@@ -25,8 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 import tradespace as ts
-from tradespace.problems.diffusion import budgeting, sensitivities, trials
-from tradespace.problems.diffusion.astraea import SENSITIVITY_PROMPTS, Astraea
+from tradespace.problems.diffusion import budgeting, jumps, sensitivities, trials
+from tradespace.problems.diffusion.astraea import SENSITIVITY_PROMPTS, SKIP_PROMPTS, Astraea
 from tradespace.problems.diffusion.report import shown
 
 UNSEEN = 8
@@ -57,8 +57,9 @@ class Setting:
     @property
     def others(self) -> int:
         """Evaluations of searches that measure no sensitivities."""
-        rows = len(sensitivities.single_steps(self.budget, self.steps))
-        return self.evals + -(-rows * SENSITIVITY_PROMPTS // self.prompts)
+        tried = len(sensitivities.single_steps(self.budget, self.steps)) * SENSITIVITY_PROMPTS
+        tried += len(jumps.single_skips(self.steps)) * SKIP_PROMPTS
+        return self.evals + -(-tried // self.prompts)
 
 
 def search(job: tuple[Setting, str, int]) -> tuple[str, int, list[float]]:
@@ -89,12 +90,9 @@ def judged(problem: Astraea, share: list[float]) -> dict[str, Any]:
 
 def by_hand(setting: Setting, problem: Astraea) -> dict[str, list[float]]:
     """Schedules without a search, brought to the time limit."""
-    goal = setting.goal(problem).resolve(problem)
-    names = [*problem.baselines(setting.budget), "knapsack by time"]
-    batch = problem.space.batch(problem.guesses(goal))
-    mended = problem.repair(batch, goal)["share"]
-    uniform = problem.baselines(setting.budget)["uniform"] / 10
-    return {**dict(zip(names, mended.tolist(), strict=True)), "uniform": uniform.tolist()}
+    named = problem.within(setting.goal(problem).resolve(problem))
+    uniform = problem.baselines(setting.budget)["uniform"]
+    return {name: (tenths / 10).tolist() for name, tenths in {**named, "uniform": uniform}.items()}
 
 
 def main() -> None:

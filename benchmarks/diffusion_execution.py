@@ -315,7 +315,7 @@ def within(shape: str, share: float, host: HostTime) -> Schedule:
     for total in range(10 * (STEPS - 1), 0, -1):
         budget = (total + 10) / (10 * STEPS)
         skips = shape == "skipping"
-        tenths = shares.skipping(budget, STEPS) if skips else shares.plain(budget, STEPS)[shape]
+        tenths = shares.evenly(1 + total // 10, STEPS) if skips else shares.plain(budget, STEPS)[shape]
         if host(tenths) <= share:
             break
     return Schedule((1.0, *(tenths / 10)))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...costmodels.diffusion import VideoTransformer
 from ...errors import SpaceError
@@ -24,8 +25,8 @@ from ..problem import Problem, Progress, param
 from ..scoring import Estimate
 from ..variables import Menu
 from ..views import MilpView
-from . import budgeting, shares
-from .law import SHARES, StepLaw, shape_law
+from . import budgeting, jumps, shares
+from .law import SHARES, TENTHS, StepLaw, shape_law
 from .sensitivities import Sensitivities, shipped, single_steps
 from .shapes import SHAPES
 
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from .trials import Prompt, Trials
 
 GRID = tuple(float(share) for share in SHARES)
-SENSITIVITY_PROMPTS = 2
+SENSITIVITY_PROMPTS, SKIP_PROMPTS = 2, 4
+PATHS = 12
+"""Ways to choose the whole steps that evolution begins from."""
 
 
 class Astraea(Problem):
@@ -52,7 +55,7 @@ class Astraea(Problem):
     steps: int = param(20, help="denoising steps")
     budget: float = param(0.5, unit="1", help="share of the tokens computed, mean over all steps")
     device: Device = param(factory=host, help="'host' is timed on this machine, others are modelled")
-    prompts: int = param(4, help="calibration prompts: a class and a seed each")
+    prompts: int = param(8, help="calibration prompts: a class and a seed each")
     clips: Path | None = param(None, help="folder of videos to train on instead of moving scenes")
     screening: bool = param(False, help="evolution: try children on one prompt, the best quarter on all")
 
@@ -124,6 +127,13 @@ class Astraea(Problem):
         source = f"{self.model} model, {len(prompts)} prompts, around {budget:g} of the tokens"
         return Sensitivities.from_single_steps(errors, budget, self.steps, source)
 
+    @cached_property
+    def jump_errors(self) -> npt.NDArray[np.float64]:
+        """Error of going from one step to another without asking the model between: (steps, steps + 1)."""
+        rows, few = jumps.single_skips(self.steps), self.calibration[:SKIP_PROMPTS]
+        skipped = self.trials.quality(rows, few)[:, :, 0].T
+        return jumps.jump_errors(*map(self.trials.jumps, (self.calibration, few)), skipped)
+
     def ready(self, progress: Progress | None = None) -> None:
         """Train the model, time it and measure its sensitivities, each where nobody did."""
         from .preparation import prepare_model
@@ -142,7 +152,7 @@ class Astraea(Problem):
         """Schedules as near as possible to these within the goal's limits on tokens and time."""
         if self.space.domains["share"].pinned is not None:
             return {}
-        tenths = budgeting.fit(self.law, budgeting.tenths_of(x.share), goal)
+        tenths = budgeting.mend(self.law, budgeting.tenths_of(x.share), goal)
         return {"share": np.array(GRID)[tenths]}
 
     def coarse(self) -> Problem | None:
@@ -150,26 +160,49 @@ class Astraea(Problem):
         return self.replace(prompts=1, screening=False) if self.screening and self.prompts > 1 else None
 
     def guesses(self, goal: ResolvedGoal) -> Sequence[Mapping[str, Any]]:
-        """The schedules that people write by hand, and those that the sensitivities suggest.
+        """The schedules that people write by hand, and those that the measurements suggest."""
+        named = self.within(goal)
+        best = named.pop("chosen steps")
+        whole = 1 + int((best == TENTHS).sum())
+        return budgeting.as_points([*named.values(), *jumps.best_paths(self.jump_errors, whole, PATHS)])
 
-        Under a limit on time they are brought within it by `repair`.
-        """
-        made = list(self.baselines(self.budget).values())
+    def within(self, goal: ResolvedGoal) -> dict[str, shares.Tenths]:
+        """Schedules without a search, each at what the goal's limits on tokens and time leave, by name."""
+        shapes = np.array(list(shares.plain(self.budget, self.steps).values()))
+        made = dict(zip(shares.PLAIN, budgeting.fit(self.law, shapes, goal), strict=True))
+        whole = budgeting.whole_steps(self.law, self.steps, goal)
+        made["fewer steps"] = shares.evenly(whole, self.steps)
+        made["chosen steps"] = self.chosen_steps(whole)
+        limited = {limit.metric: limit.bound for limit in goal.limits if limit.sense == "<="}
+        error, total = (
+            self.sensitivities.error,
+            shares.allowance(min(1.0, limited.get("kept", self.budget)), self.steps),
+        )
+        suggested = {
+            "greedy": shares.greedy(error, total),
+            "knapsack": budgeting.solve_knapsack(error, total),
+        }
         full = float(self.law.seconds[-1]) * self.steps
-        for limit in goal.limits:
-            if limit.metric in {"latency", "time_share"} and limit.sense == "<=":
-                share = limit.bound / (full if limit.metric == "latency" else 1.0)
-                made.append(budgeting.timed_knapsack(self.law, self.sensitivities.error, share))
-        return budgeting.as_points(made)
+        share = min(limited.get("time_share", np.inf), limited.get("latency", np.inf) / full)
+        if share < 1:
+            suggested["knapsack by time"] = budgeting.timed_knapsack(self.law, error, share)
+        mended = budgeting.mend(self.law, np.array(list(suggested.values())), goal)
+        return {**made, **dict(zip(suggested, mended, strict=True))}
+
+    def chosen_steps(self, whole: int) -> shares.Tenths:
+        """Whole steps where leaving out the others costs least, by the errors of jumps."""
+        return jumps.best_paths(self.jump_errors, whole, 1)[0]
 
     def baselines(self, budget: float) -> dict[str, shares.Tenths]:
         """Schedules without a search, at a budget of tokens, by name."""
         total, error = shares.allowance(budget, self.steps), self.sensitivities.error
+        whole = 1 + total // TENTHS
         return {
             **shares.plain(budget, self.steps),
-            "fewer steps": shares.skipping(budget, self.steps),
+            "fewer steps": shares.evenly(whole, self.steps),
             "greedy": shares.greedy(error, total),
             "knapsack": budgeting.solve_knapsack(error, total),
+            "chosen steps": self.chosen_steps(whole),
         }
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
@@ -285,7 +318,7 @@ class AstraeaShapes(Problem):
         """Schedules as near as possible to these within the goal's limits on tokens and time."""
         if self.space.domains["share"].pinned is not None:
             return {}
-        return {"share": np.array(GRID)[budgeting.fit(self.law, budgeting.tenths_of(x.share), goal)]}
+        return {"share": np.array(GRID)[budgeting.mend(self.law, budgeting.tenths_of(x.share), goal)]}
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
         """Multiple-choice knapsack over the table of sensitivities."""

@@ -58,25 +58,96 @@ def costs(law: StepLaw, tenths: Tenths) -> dict[str, Array]:
 
 
 def fit(law: StepLaw, tenths: Tenths, goal: ResolvedGoal) -> Tenths:
-    """Each schedule as near as possible to what it was, within the goal's limits on tokens and time.
+    """Each schedule with all steps raised or lowered alike, to what the goal's limits leave.
 
-    Where quality is all that is asked for, what the limits leave is spent; else only excess is cut.
+    Keeps the shape of a ramp; `mend` keeps whole and empty steps.
     """
-    bounds: dict[str, float] = {}
-    for limit in goal.limits:
-        if limit.sense == "<=" and limit.metric in SUMMED:
-            bounds[limit.metric] = limit.bound
+    bounds = _bounds(goal)
     if not bounds:
         return tenths
-    spend = all(objective.metric in QUALITY for objective in goal.objectives)
     low = np.zeros(len(tenths), np.int64)
-    high = np.full(len(tenths), TENTHS * tenths.shape[1]) if spend else tenths.sum(axis=1)
+    high = np.full(len(tenths), TENTHS * tenths.shape[1])
     while (low < high).any():
         middle = (low + high + 1) // 2
         found = costs(law, _projected(tenths, middle))
         inside = np.all([found[name] <= bound for name, bound in bounds.items()], axis=0)
         low, high = np.where(inside, middle, low), np.where(inside, high, middle - 1)
     return _projected(tenths, low)
+
+
+def mend(law: StepLaw, tenths: Tenths, goal: ResolvedGoal) -> Tenths:
+    """Each schedule within the goal's limits on tokens and time, by changing few of its steps.
+
+    Steps are taken in an order drawn from the schedule itself. Over a limit, a whole step is emptied and a
+    partial one lowered as little as will do. Where quality is all that is asked for, what is left is then
+    spent: on steps made whole, and on raising partial ones; an empty step does not become a partial one.
+    """
+    bounds = _bounds(goal)
+    if not bounds:
+        return tenths
+    made, rows = tenths.copy(), np.arange(len(tenths))
+    order = _shuffled(tenths)
+    full, steps = float(law.seconds[-1]), tenths.shape[1] + 1
+    each = {
+        "kept": np.arange(TENTHS + 1) / (TENTHS * steps),
+        "latency": law.seconds,
+        "time_share": law.seconds / (full * steps),
+        "flops": law.flops,
+    }
+    tables = np.array([each[name] for name in bounds])
+    slack = np.array(list(bounds.values())) * (1 + 1e-12) - tables[:, -1]
+    spent = tables[:, made].sum(axis=2)  # (bounds, rows)
+    levels = np.arange(TENTHS + 1)
+
+    def change(step: npt.NDArray[np.int64], wanted: npt.NDArray[np.bool_]) -> None:
+        """Give each row's step the highest level wanted that fits, if any; else what is the lowest wanted."""
+        nonlocal spent
+        now = made[rows, step]
+        without = spent - tables[:, now]
+        fits = (without[:, :, None] + tables[:, None, :] <= slack[:, None, None]).all(axis=0)
+        best = np.where(wanted & fits, levels, -1).max(axis=1)
+        new = np.where(best >= 0, best, np.where(wanted, levels, TENTHS + 1).min(axis=1))
+        made[rows, step] = new
+        spent = without + tables[:, new]
+
+    for step in order.T:
+        now = made[rows, step][:, None]
+        over = (spent > slack[:, None]).any(axis=0)[:, None]
+        lower = np.where(now == TENTHS, levels == 0, levels <= now)
+        change(step, np.where(over, lower, levels == now))
+    if all(objective.metric in QUALITY for objective in goal.objectives):
+        for step in order.T[::-1]:
+            now = made[rows, step][:, None]
+            raised = np.where(now == 0, levels == TENTHS, levels > now)
+            change(step, raised | (levels == now))
+    return made
+
+
+def whole_steps(law: StepLaw, steps: int, goal: ResolvedGoal) -> int:
+    """Most whole steps, the first included, that the goal's limits leave where the others are empty."""
+    bounds = _bounds(goal)
+    rows = np.where(np.arange(steps - 1) < np.arange(steps)[:, None], TENTHS, 0)
+    found = costs(law, rows)
+    inside = np.all([found[name] <= bound * (1 + 1e-12) for name, bound in bounds.items()], axis=0)
+    return 1 + int(np.flatnonzero(np.broadcast_to(inside, steps))[-1]) if np.any(inside) else 1
+
+
+def _bounds(goal: ResolvedGoal) -> dict[str, float]:
+    """Upper limits on what steps add up to."""
+    return {
+        limit.metric: limit.bound for limit in goal.limits if limit.sense == "<=" and limit.metric in SUMMED
+    }
+
+
+def _shuffled(tenths: Tenths) -> npt.NDArray[np.int64]:
+    """An order of the steps for each row, drawn from the row's own content: (rows, steps - 1)."""
+    wide = tenths.astype(np.uint64)
+    place = np.arange(1, tenths.shape[1] + 1, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        seed = (wide * place * np.uint64(0x9E3779B97F4A7C15)).sum(axis=1, dtype=np.uint64)
+        mixed = (seed[:, None] ^ (place * np.uint64(0xBF58476D1CE4E5B9))) * np.uint64(0x94D049BB133111EB)
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.asarray(np.argsort(mixed ^ (mixed >> np.uint64(32)), axis=1, kind="stable"))
 
 
 def _projected(tenths: Tenths, totals: npt.NDArray[np.int64]) -> Tenths:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..problem import Progress
 from . import trials as tried
+from .jumps import single_skips
 from .sensitivities import single_steps
 
 if TYPE_CHECKING:
@@ -30,8 +31,16 @@ def prepare_model(problem: Astraea, progress: Progress | None = None) -> None:
         from .measured import host_law
 
         host_law(name, trials, lambda done, total: tell("timing its steps on this machine", done / total))
-    rows, prompts = single_steps(problem.budget, problem.steps), problem.calibration[:2]
-    if trials.missing(rows, prompts):
-        for i in range(len(rows)):
-            trials.quality(rows[i : i + 1], prompts)
-            tell("measuring how much each step needs its tokens", (i + 1) / len(rows))
+    from .astraea import SENSITIVITY_PROMPTS, SKIP_PROMPTS
+
+    for words, rows, count in (
+        ("measuring what leaving out each step costs", single_skips(problem.steps), SKIP_PROMPTS),
+        ("measuring how much each step needs its tokens", single_steps(problem.budget, problem.steps),
+         SENSITIVITY_PROMPTS),
+    ):  # fmt: skip
+        prompts = problem.calibration[:count]
+        if trials.missing(rows, prompts):
+            for i in range(len(rows)):
+                trials.quality(rows[i : i + 1], prompts)
+                tell(words, (i + 1) / len(rows))
+    trials.jumps(problem.calibration)

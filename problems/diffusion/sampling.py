@@ -80,11 +80,25 @@ def sample(
     return Samples(np.concatenate(made) if made else empty, seconds, flops, held)
 
 
-def denoise(run: TokenRun, clip: Tensor, kinds: Tensor, budgets: Schedule) -> tuple[Tensor, int]:
-    """All steps of one batch: the clip, and the most bytes the caches held."""
-    steps, peak = len(budgets), 0
-    for i, (time, budget) in enumerate(zip(step_times(steps), budgets, strict=True)):
-        at = torch.full((len(kinds),), time, device=clip.device)
+def denoise(
+    run: TokenRun,
+    clip: Tensor,
+    kinds: Tensor,
+    budgets: Schedule,
+    start: int = 0,
+    before: Callable[[int, Tensor], None] | None = None,
+) -> tuple[Tensor, int]:
+    """All steps of one batch: the clip, and the most bytes the caches held.
+
+    start: a whole step to begin at, `clip` being what the steps before it made: it fills all caches, so
+    nothing else is carried over it. before: told each step and the clip that it begins with.
+    """
+    steps, peak, times = len(budgets), 0, step_times(len(budgets))
+    for i in range(start, steps):
+        budget = budgets.budgets[i]
+        if before is not None:
+            before(i, clip)
+        at = torch.full((len(kinds),), times[i], device=clip.device)
         reused = i + 1 < steps and budgets.budgets[i + 1] == 0
         velocity = run.velocity(clip, at, kinds, budget, keep=budgets.keeps(i), reused=reused or budget == 0)
         clip = clip + velocity / steps

@@ -88,18 +88,14 @@ def plain(budget: float, steps: int) -> dict[str, Tenths]:
     return {name: project(shape(at)[None] * total / max(later, 1), total)[0] for name, shape in PLAIN.items()}
 
 
-def skipping(budget: float, steps: int) -> Tenths:
-    """Whole steps spread evenly, the others without tokens: what sampling with fewer steps comes to.
+def evenly(whole: int, steps: int) -> Tenths:
+    """`whole` whole steps spread evenly, the others empty: what sampling with fewer steps comes to.
 
-    >>> skipping(0.5, 8).tolist()
+    >>> evenly(4, 8).tolist()
     [0, 10, 0, 10, 0, 10, 0]
     """
-    total, later = allowance(budget, steps), steps - 1
-    made = np.zeros(later, np.int64)
-    whole, rest = divmod(total, TENTHS)
-    made[np.floor(np.arange(1, whole + 1) * steps / (whole + 1)).astype(int) - 1] = TENTHS
-    if rest:
-        made[np.flatnonzero(made == 0)[0]] = rest
+    made = np.zeros(steps - 1, np.int64)
+    made[np.floor(np.arange(1, whole) * steps / whole).astype(int) - 1] = TENTHS
     return made
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,14 @@ import torch
 from ..training.execution.profiling import one_thread
 from . import quality, training
 from .dit import LONG, DiTConfig, VideoDiT
+from .flow import noise
+from .jumps import local_errors
 from .law import TENTHS
-from .sampling import Samples, sample
+from .sampling import Samples, denoise, sample
+from .schedule import Schedule
+from .selection import Weights
 from .shares import Tenths
+from .tokens import TokenRun
 
 if TYPE_CHECKING:
     from .clips import ClipSet
@@ -34,6 +40,8 @@ Prompt = tuple[int, int]
 VERSION = 2
 """Raised when sampling, selection or quality changes what a schedule is worth."""
 FIELDS = ("error", "psnr", "ssim")
+STATES = 256 * 2**20
+"""Bytes of clips half made that are kept, so that schedules that begin alike are sampled from there."""
 CALIBRATION_SEED, TEST_SEED = 1_000, 900_000
 
 TINY = DiTConfig(frames=2, side=16, patch=(1, 4, 4), width=24, blocks=2, heads=2)
@@ -85,19 +93,23 @@ class Trials:
         key = json.dumps([VERSION, weights, steps, torch.__version__])
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         self.path = (folder or training.cache_folder() / "trials") / f"{name}.jsonl"
-        self._references: dict[Prompt, Any] = {}
+        self._states: OrderedDict[tuple[Prompt, tuple[int, ...]], torch.Tensor] = OrderedDict()
+        self._jumps: dict[Prompt, Array] = {}
         self.sampled = 0
 
     @cached_property
     def _known(self) -> dict[tuple[str, Prompt], tuple[float, ...]]:
-        """What the file holds; a line that a crash cut short is skipped."""
+        """What the file holds, jumps too; a line that a crash cut short is skipped."""
         found: dict[tuple[str, Prompt], tuple[float, ...]] = {}
         if self.path.is_file():
             for line in self.path.read_text().splitlines():
                 try:
                     row = json.loads(line)
                     kind, seed = row["prompt"]
-                    found[row["schedule"], (kind, seed)] = tuple(float(row[name]) for name in FIELDS)
+                    if "jumps" in row:
+                        self._jumps[kind, seed] = self._triangle(row["jumps"])
+                    else:
+                        found[row["schedule"], (kind, seed)] = tuple(float(row[name]) for name in FIELDS)
                 except (ValueError, KeyError, TypeError):
                     continue
         return found
@@ -123,12 +135,42 @@ class Trials:
             made: Samples = sample(self.model, kinds, seeds, steps=self.steps, schedule=shares, batch=1)
             return made
 
+    def jumps(self, prompts: Sequence[Prompt]) -> Array:
+        """`jumps.local_errors` of the full run of each prompt: (prompts, steps, steps + 1)."""
+        _ = self._known  # reads the file
+        for prompt in prompts:
+            if prompt not in self._jumps:
+                errors = local_errors(self.states(prompt))
+                upper = errors[np.triu_indices(self.steps, 2, self.steps + 1)]
+                row = [float(f"{value:.6g}") for value in upper]
+                self._jumps[prompt] = self._triangle(row)
+                self._write({"prompt": prompt, "jumps": row})
+        return np.stack([self._jumps[prompt] for prompt in prompts])
+
+    def _triangle(self, values: Sequence[float]) -> Array:
+        """The table of jumps from what the file keeps of it: those over one step and more."""
+        made = np.full((self.steps, self.steps + 1), np.inf)
+        made[np.arange(self.steps), np.arange(self.steps) + 1] = 0.0
+        made[np.triu_indices(self.steps, 2, self.steps + 1)] = values
+        return made
+
+    def states(self, prompt: Prompt) -> npt.NDArray[np.float32]:
+        """The clip before each step of the full run, and its end: (steps + 1, *clip_shape)."""
+        full = (TENTHS,) * self.steps
+        end = self._finished(full, prompt)
+        made = [self._states.get((prompt, full[:i])) for i in range(self.steps)]
+        if any(state is None for state in made):  # forgotten meanwhile
+            self._states.clear()
+            return self.states(prompt)
+        return np.concatenate([*(state.numpy() for state in made if state is not None), end])
+
     def _one(self, row: list[int], prompt: Prompt) -> tuple[float, ...]:
         name = _name(row)
         if (name, prompt) not in self._known:
             self.sampled += 1
-            reference = self._reference(prompt)
-            latents = self.clips(row, [prompt]).latents
+            latents, reference = (
+                self._finished((TENTHS, *tenths), prompt) for tenths in (row, [TENTHS] * (self.steps - 1))
+            )
             one, other = quality.pixels(latents)[0], quality.pixels(reference)[0]
             values = (
                 quality.latent_error(latents, reference),
@@ -136,17 +178,46 @@ class Trials:
                 quality.ssim(one, other),
             )
             self._known[name, prompt] = values
-            self._keep(name, prompt, values)
+            self._write({"schedule": name, "prompt": prompt, **dict(zip(FIELDS, values, strict=True))})
         return self._known[name, prompt]
 
-    def _reference(self, prompt: Prompt) -> Any:
-        if prompt not in self._references:
-            self._references[prompt] = self.clips([TENTHS] * (self.steps - 1), [prompt]).latents
-        return self._references[prompt]
+    def _finished(self, tenths: tuple[int, ...], prompt: Prompt) -> npt.NDArray[np.float32]:
+        """The clip of a schedule (all steps), continued from a whole step that some other came to as well.
 
-    def _keep(self, name: str, prompt: Prompt, values: Sequence[float]) -> None:
+        A whole step refills every cache, so what follows depends on the clip alone.
+        """
+        kind, seed = prompt
+        known = (prompt, tenths)
+        whole = [i for i, value in enumerate(tenths) if value == TENTHS]
+        start = max((i for i in whole if (prompt, tenths[:i]) in self._states), default=0)
+        with one_thread(), torch.inference_mode():
+            if known not in self._states:
+                if (prompt, ()) not in self._states:
+                    self._remember((prompt, ()), noise(self.model.config, [seed]))
+
+                def before(step: int, clip: torch.Tensor) -> None:
+                    if tenths[step] == TENTHS:
+                        self._remember((prompt, tenths[:step]), clip)
+
+                budgets = Schedule(tuple(value / TENTHS for value in tenths))
+                began, kinds = self._states[prompt, tenths[:start]], torch.tensor([kind])
+                run = TokenRun(self.model, Weights(budgets.w_a, budgets.w_b))
+                self._remember(known, denoise(run, began, kinds, budgets, start, before)[0])
+            self._states.move_to_end(known)
+            made: npt.NDArray[np.float32] = self._states[known].numpy()
+            return made
+
+    def _remember(self, key: tuple[Prompt, tuple[int, ...]], clip: torch.Tensor) -> None:
+        """Keep a clip; those not used for longest go once all take more than STATES bytes."""
+        self._states[key] = clip
+        self._states.move_to_end(key)
+        room = max(4 * self.steps, STATES // (clip.numel() * clip.element_size()))
+        if len(self._states) > room:
+            self._states.popitem(last=False)
+
+    def _write(self, row: Mapping[str, Any]) -> None:
         """One line in one write, so that several processes may add to the file."""
-        line = json.dumps({"schedule": name, "prompt": prompt, **dict(zip(FIELDS, values, strict=True))})
+        line = json.dumps(row)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         target = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
