@@ -1,6 +1,7 @@
 """Schedules found by search against those written by hand, in the time that half of the tokens takes.
 
-    python benchmarks/astraea.py [--evals 40] [--repeats 3] [--out DIR]
+    python benchmarks/astraea.py [--evals 48] [--repeats 3] [--out DIR]
+    python benchmarks/astraea.py --table problems/diffusion/data/sensitivities.json
 
 Every schedule is brought to the time of the uniform one (law measured on this machine). A search sees the
 calibration prompts; printed is the PSNR on others, of other classes and seeds. Evolution begins from the
@@ -13,6 +14,7 @@ the schedules beside their quality.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 from collections.abc import Mapping
@@ -29,7 +31,7 @@ from tradespace.problems.diffusion import budgeting, jumps, sensitivities, trial
 from tradespace.problems.diffusion.astraea import SENSITIVITY_PROMPTS, SKIP_PROMPTS, Astraea
 from tradespace.problems.diffusion.report import shown
 
-UNSEEN = 8
+UNSEEN = 16
 SEARCHES = ("ga", "tpe", "random")
 
 
@@ -42,6 +44,7 @@ class Setting:
     prompts: int
     budget: float
     evals: int
+    fresh: int = 7
 
     @property
     def problem(self) -> Astraea:
@@ -73,10 +76,10 @@ def search(job: tuple[Setting, str, int]) -> tuple[str, int, list[float]]:
     return name, seed, list(result.best["share"])
 
 
-def judged(problem: Astraea, share: list[float]) -> dict[str, Any]:
+def judged(setting: Setting, problem: Astraea, share: list[float]) -> dict[str, Any]:
     """PSNR of a schedule on the calibration prompts and on unseen ones, and its cost."""
     tenths = budgeting.tenths_of([share])
-    unseen = trials.unseen_prompts(UNSEEN, trials.CONFIGS[problem.model].classes)
+    unseen = trials.unseen_prompts(UNSEEN, trials.CONFIGS[problem.model].classes, setting.fresh)
     seen, other = (problem.trials.quality(tenths, p)[0, :, 1] for p in (problem.calibration, unseen))
     costs = {n: float(v[0]) for n, v in budgeting.costs(problem.law, tenths).items()}
     return {
@@ -97,25 +100,30 @@ def by_hand(setting: Setting, problem: Astraea) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--evals", type=int, default=40, help="of evolution, after its sensitivities")
+    parser.add_argument("--evals", type=int, default=48, help="of evolution, after its sensitivities")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--prompts", type=int, default=4)
+    parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--budget", type=float, default=0.5)
     parser.add_argument("--model", default="small")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument(
         "--screened", action="store_true", help="evolution with children screened on one prompt"
     )
+    parser.add_argument("--fresh", type=int, default=7, help="seed of the unseen prompts")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path, help="only measure the sensitivities that ship, into a file")
     given = parser.parse_args()
-    setting = Setting(given.model, given.steps, given.prompts, given.budget, given.evals)
+    if given.table:
+        write_table(given.table)
+        return
+    setting = Setting(given.model, given.steps, given.prompts, given.budget, given.evals, given.fresh)
     problem = setting.problem
     problem.ready()
     goal = setting.goal(problem)
     print(f"{given.model}, {given.steps} steps, {given.prompts} calibration and {UNSEEN} unseen prompts")
     print(f"{goal.limits[0]}; evolution {setting.evals} evaluations, others {setting.others}", flush=True)
-    hand = {name: judged(problem, share) for name, share in by_hand(setting, problem).items()}
+    hand = {name: judged(setting, problem, share) for name, share in by_hand(setting, problem).items()}
     for name, row in hand.items():
         show(name, row)
     names = (*SEARCHES, "ga, screened") if given.screened else SEARCHES
@@ -123,13 +131,29 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with multiprocessing.get_context("spawn").Pool(given.workers) as pool:
         for name, seed, share in pool.imap(search, jobs):
-            row = judged(problem, share)
+            row = judged(setting, problem, share)
             found[name].append(row)
             show(f"{name}, seed {seed}", row)
     verdict(hand, found)
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
         picture(hand, found).savefig(given.out / "astraea-schedules.png", dpi=150)
+
+
+def write_table(path: Path) -> None:
+    """The sensitivities of the small model around half of the tokens, on four prompts."""
+    problem, steps = Astraea(), 20
+    rows, prompts = sensitivities.single_steps(0.5, steps), problem.calibration[:4]
+    errors = problem.trials.quality(rows, prompts)[:, :, 0].mean(axis=1)
+    source = (
+        f"small video DiT of this package (256 tokens, {steps} steps, {len(prompts)} prompts), "
+        "around half of the tokens"
+    )
+    made = sensitivities.Sensitivities.from_single_steps(errors, 0.5, steps, source)
+    path.write_text(json.dumps(made.record()) + "\n")
+    print(
+        f"{path}: weights {trials.training.digest(trials.CONFIGS['small'], trials.training.Recipe(), None)}"
+    )
 
 
 def show(name: str, row: Mapping[str, Any]) -> None:

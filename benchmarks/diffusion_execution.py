@@ -20,12 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tradespace.problems.diffusion import scenes, shares
+import tradespace as ts
+from tradespace.problems.diffusion import budgeting, scenes
+from tradespace.problems.diffusion.astraea import Astraea
 from tradespace.problems.diffusion.dit import LONG, Block, DiTConfig, VideoDiT, modulated
 from tradespace.problems.diffusion.flow import noise
 from tradespace.problems.diffusion.parallel import sample_with_processes
 from tradespace.problems.diffusion.picture import animate, contact_sheet
 from tradespace.problems.diffusion.quality import pixels, psnr
+from tradespace.problems.diffusion.report import shown
 from tradespace.problems.diffusion.sampling import BATCH, sample
 from tradespace.problems.diffusion.schedule import Schedule
 from tradespace.problems.diffusion.selection import chosen_count
@@ -34,6 +37,7 @@ from tradespace.problems.diffusion.tokens import TokenRun
 from tradespace.problems.diffusion.training import pretrained
 
 STEPS = 20
+EVOLVED = 16
 THETAS = tuple(i / 10 for i in range(1, 10))
 missed: list[str] = []
 
@@ -146,8 +150,8 @@ def speed() -> None:
     """Measured speed-up at half the budget, 256 tokens."""
     for batch in (BATCH, 1):
         share = report_speed(DiTConfig(), batch, 7)[0.5] / ideal(DiTConfig(), 0.5)
-        if batch == BATCH:
-            print("80 % of the ratio of operations at 50 %:", bar(share >= 0.8, "speed-up at 256 tokens"))
+        print("80 % of the ratio of operations at 50 %:",
+              bar(share >= 0.8, f"speed-up at 256 tokens, batch {batch}"))  # fmt: skip
 
 
 def long() -> None:
@@ -298,66 +302,90 @@ def trained() -> VideoDiT:
     )
 
 
-class HostTime:
-    """Predicted time of a schedule as a share of the full run's, from steps measured here."""
-
-    def __init__(self, model: VideoDiT) -> None:
-        found = step_seconds(model, (0.2, 0.5, 0.8, 1.0), 4)
-        slope, offset = np.polyfit((0.2, 0.5, 0.8), [found[t] for t in (0.2, 0.5, 0.8)], 1)
-        self.tenths = np.array([0.0, *(offset + slope * np.arange(1, 10) / 10), found[1.0]]) / found[1.0]
-
-    def __call__(self, tenths: np.ndarray) -> float:
-        return float(1 + self.tenths[tenths].sum()) / STEPS
+SETS = (900, 2_000, 3_000)
+"""First seeds of the sets of clips that peers are compared on; no schedule was chosen on them."""
 
 
-def within(shape: str, share: float, host: HostTime) -> Schedule:
-    """The hand-written schedule of a shape with the largest budget whose predicted time is within a share."""
-    for total in range(10 * (STEPS - 1), 0, -1):
-        budget = (total + 10) / (10 * STEPS)
-        skips = shape == "skipping"
-        tenths = shares.evenly(1 + total // 10, STEPS) if skips else shares.plain(budget, STEPS)[shape]
-        if host(tenths) <= share:
-            break
-    return Schedule((1.0, *(tenths / 10)))
+def computed_steps(model: nn.Module, run: Callable[[], object]) -> list[str]:
+    """For each batch, the steps at which a cache computed the middle block: X, the others 0."""
+    asked: list[int] = []
+    middle = model.blocks[len(model.blocks) // 2].attn1.block.out
+    handle = middle.register_forward_hook(lambda *_: asked.append(round((1 - model.timestep / 1000) * STEPS)))
+    run()
+    handle.remove()
+    rows: list[str] = []
+    for i, step in enumerate(asked):
+        if i == 0 or step <= asked[i - 1]:
+            rows.append("0" * STEPS)
+        rows[-1] = rows[-1][:step] + "X" + rows[-1][step + 1 :]
+    return rows
 
 
 def peers(path: str | None = None) -> None:
-    """Our schedules beside diffusers' caches at equal time, on clips that nothing was chosen by.
+    """Our schedules beside diffusers' caches at equal time, on three sets of clips.
 
-    Ours is the hand-written shape that is best on other clips. Every ratio is to a full run just before.
+    Ours are chosen on the calibration prompts of the problem `astraea`, none of them in a set: by the
+    shortest path over jumps, and by evolution from there. Every ratio is to a full run just before, the
+    median over the sets.
     """
-    model, config = trained(), DiTConfig()
-    kinds, tries, tests = list(range(8)), list(range(500, 508)), list(range(900, 908))
-    host = HostTime(model)
-    plain, _ = sample_hooked(hooked(model), config, kinds, tests)
-    full, calibration = sample(model, kinds, tests), sample(model, kinds, tries)
-    print(f"the hooked model differs from ours by {np.abs(plain - full.latents).max():.1e}")
+    model, config, problem = trained(), DiTConfig(), Astraea()
+    problem.ready()
+    kinds = list(range(8))
+    full = {first: sample(model, kinds, range(first, first + 8)).latents for first in SETS}
+    plain, _ = sample_hooked(hooked(model), config, kinds, list(range(SETS[0], SETS[0] + 8)))
+    print(f"the hooked model differs from ours by {np.abs(plain - full[SETS[0]]).max():.1e}")
 
-    def beside(schedule: Schedule) -> tuple[float, float]:
-        before = sample(model, kinds, tests).seconds
-        made = sample(model, kinds, tests, schedule=schedule)
-        return before / made.seconds, decibel(made.latents, full.latents)
+    def beside(run: Callable[[Sequence[int]], tuple[np.ndarray, float]]) -> tuple[float, np.ndarray]:
+        """Speed-up, and dB of each set."""
+        ratios, quality = [], []
+        for first, reference in full.items():
+            seeds = list(range(first, first + 8))
+            before = sample(model, kinds, seeds).seconds
+            made, seconds = run(seeds)
+            ratios.append(before / seconds)
+            quality.append(decibel(made, reference))
+        return float(np.median(ratios)), np.array(quality)
+
+    def ours(shares: Sequence[float]) -> tuple[float, np.ndarray]:
+        def run(seeds: Sequence[int]) -> tuple[np.ndarray, float]:
+            made = sample(model, kinds, seeds, schedule=shares)
+            return made.latents, made.seconds
+
+        return beside(run)
+
+    def line(name: str, found: tuple[float, np.ndarray], schedule: str = "") -> None:
+        speed, quality = found
+        sets = ", ".join(f"{value:.2f}" for value in quality)
+        print(f"  {name:28s} {speed:.2f}x  {quality.mean():6.2f} dB ({sets})  {schedule}", flush=True)
 
     lost = []
     for name, config_of in caches().items():
         other = hooked(model)
         other.enable_cache(config_of(other))
-        before = sample(model, kinds, tests).seconds
-        made, seconds = sample_hooked(other, config, kinds, tests)
-        theirs, ratio = decibel(made, full.latents), before / seconds
-        options = {shape: within(shape, min(1.0, 1 / ratio), host) for shape in [*shares.PLAIN, "skipping"]}
-        tried = {
-            shape: decibel(sample(model, kinds, tries, schedule=s).latents, calibration.latents)
-            for shape, s in options.items()
+        theirs = beside(lambda seeds, other=other: sample_hooked(other, config, kinds, seeds))
+        pattern = computed_steps(
+            other, lambda other=other: sample_hooked(other, config, kinds, range(SETS[0], SETS[0] + 8))
+        )
+        line(name, theirs, "computes " + " ".join(dict.fromkeys(pattern)))
+        goal = ts.Goal(
+            maximize=("psnr",), limits=(f"time_share<={min(1.0, 1 / theirs[0])!r}",), no_limits=("kept",)
+        )
+        best = ts.solve(problem, "ga", goal, ts.Budget(evaluations=EVOLVED)).best
+        within = problem.within(goal.resolve(problem))
+        made = {
+            "evolved": budgeting.tenths_of(best["share"]),
+            "chosen steps": within["chosen steps"],
+            "uniform": within["uniform"],
         }
-        best = max(tried, key=lambda shape: tried[shape])
-        speed, mine = beside(options[best])
-        _, plainly = beside(options["uniform"])
-        lost += [name] if mine < theirs else []
-        print(f"{name:28s} {ratio:.2f}x {theirs:6.2f} dB | ours {speed:.2f}x {mine:6.2f} dB ({best}, mean "
-              f"budget {options[best].mean:.0%}) | uniform {plainly:6.2f} dB", flush=True)  # fmt: skip
+        results = {label: ours((1.0, *(tenths / 10))) for label, tenths in made.items()}
+        for label, found in results.items():
+            line(f"  {label}", found, shown(made[label]))
+        gain = results["evolved"][1] - theirs[1]
+        reach = f"{gain.min():+.2f} to {gain.max():+.2f}"
+        print(f"    evolved over {name}: {gain.mean():+.2f} dB, {reach} over the sets")
+        lost += [name] if gain.mean() < 0 else []
     if path is not None:
-        print(f"{path}: {{:.2f}}x, {{:.2f}} dB".format(*beside(Schedule.load(path))))
+        line(path, ours(Schedule.load(path).budgets))
     print("at least as good as each:", bar(not lost, f"peers {lost}"))
 
 

@@ -162,9 +162,9 @@ class Astraea(Problem):
     def guesses(self, goal: ResolvedGoal) -> Sequence[Mapping[str, Any]]:
         """The schedules that people write by hand, and those that the measurements suggest."""
         named = self.within(goal)
-        best = named.pop("chosen steps")
-        whole = 1 + int((best == TENTHS).sum())
-        return budgeting.as_points([*named.values(), *jumps.best_paths(self.jump_errors, whole, PATHS)])
+        whole = 1 + int((named["chosen steps"] == TENTHS).sum())
+        paths = jumps.best_paths(self.jump_errors, whole, PATHS)
+        return budgeting.as_points([paths[0], *named.values(), *paths[1:]])
 
     def within(self, goal: ResolvedGoal) -> dict[str, shares.Tenths]:
         """Schedules without a search, each at what the goal's limits on tokens and time leave, by name."""

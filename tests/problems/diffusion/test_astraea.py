@@ -10,7 +10,9 @@ from tradespace.problems.diffusion import budgeting, sensitivities, shares
 from tradespace.problems.diffusion.astraea import Astraea, AstraeaShapes
 
 pytest.importorskip("torch")
-from tradespace.problems.diffusion import application, measured, report, reproduce, sampling, trials
+import torch
+
+from tradespace.problems.diffusion import application, flow, measured, report, reproduce, sampling, trials
 
 GPU = ts.device("a100-sxm-80gb")
 
@@ -52,6 +54,30 @@ def test_what_was_tried_is_not_tried_again_even_by_another_process(tiny):
     assert again.sampled == 0
 
 
+def test_schedules_that_begin_alike_are_sampled_from_there_with_the_same_bits(tiny, tmp_path):
+    fresh = trials.Trials(tiny.trials.model, "", 6, tmp_path)
+    rows = [(10, 10, 0, 10, 5, 10), (10, 10, 0, 10, 3, 0), (10, 10, 0, 10, 3, 10), (10, 5, 5, 10, 0, 10)]
+    for row in rows * 2:
+        made = fresh._finished(row, (1, 7))
+        alone = sampling.sample(fresh.model, [1], [7], steps=6, schedule=[v / 10 for v in row]).latents
+        assert (made == alone).all()
+    assert fresh.states((1, 7)).shape == (7, 2, 3, 16, 16)
+    table = fresh.jumps([(1, 7)])
+    again = trials.Trials(fresh.model, "", 6, tmp_path)
+    assert (again.jumps([(1, 7)]) == table).all()
+    assert not again._states
+
+
+def test_an_empty_step_is_an_euler_step_of_double_length(tiny):
+    model = tiny.trials.model
+    made = sampling.sample(model, [1], [7], steps=6, schedule=[1, 0, 0, 1, 1, 0]).latents
+    clip, kinds = flow.noise(model.config, [7]), torch.tensor([1])
+    with torch.inference_mode():
+        for start, end in ((0, 3), (3, 4), (4, 6)):
+            clip = clip + (end - start) / 6 * model(clip, torch.full((1,), start / 6), kinds)
+    np.testing.assert_allclose(made, clip.numpy(), atol=2e-5)
+
+
 def test_prompts_of_the_search_and_of_the_test_share_neither_class_nor_seed():
     for count in (1, 4, 9):
         seen = trials.calibration_prompts(count, 8)
@@ -81,7 +107,7 @@ def test_repair_keeps_schedules_within_the_limits_and_spends_what_they_leave(goa
         assert resolved.violation({**found, "error": kept}).max() == 0
     untouched = budgeting.tenths_of(drawn.share).sum(axis=1) <= 50
     if spent:
-        assert kept.min() > 0.44  # a time limit stops a little short of the tokens
+        assert kept.min() > 0.38  # less than one step is left
     else:
         assert (fixed[untouched] == budgeting.tenths_of(drawn.share)[untouched]).all()
 
@@ -90,9 +116,9 @@ def test_repair_keeps_schedules_within_the_limits_and_spends_what_they_leave(goa
 def test_searches_stay_within_the_budget_and_are_no_worse_than_their_guesses(tiny, solver):
     result = ts.solve(tiny, solver, budget=ts.Budget(evaluations=12))
     assert result.feasible
-    assert result.metrics["kept"] == pytest.approx(0.5)
+    assert 0.3 < result.metrics["kept"] <= 0.5
     if solver == "ga":
-        guesses = budgeting.as_points(list(tiny.baselines(0.5).values()))
+        guesses = budgeting.as_points(list(tiny.within(ts.Goal().resolve(tiny)).values()))
         assert result.metrics["psnr"] >= tiny.score(guesses).metrics["psnr"].max()
 
 
@@ -100,7 +126,7 @@ def test_screened_children_are_tried_on_one_prompt_first(tiny):
     problem = tiny.replace(screening=True)
     result = ts.solve(problem, "ga", budget=ts.Budget(evaluations=24))
     assert result.evaluations == 24
-    assert result.metrics["kept"] == pytest.approx(0.5)
+    assert 0.3 < result.metrics["kept"] <= 0.5
 
 
 def test_the_knapsack_of_the_shapes_is_proven_and_agrees_with_dynamic_programming():
@@ -156,7 +182,8 @@ def test_steps_are_timed_by_tenths_and_more_tokens_never_cost_less(tiny):
     record = measured._timed(tiny.trials, None)
     law = measured.as_law(json.loads(json.dumps(record)))
     config = tiny.trials.model.config
-    assert (np.diff(law.seconds) >= 0).all() and law.seconds[0] < law.seconds[-1]
+    assert (np.diff(law.seconds) >= 0).all()
+    assert law.seconds[0] < law.seconds[-1]
     assert law.flops[0] == 0
     assert law.flops[[5, 10]] == pytest.approx([config.flops(config.tokens // 2), config.flops()], rel=0.02)
     assert law.cache == sample_bytes(tiny)
