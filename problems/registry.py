@@ -13,6 +13,7 @@ import inspect
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -73,6 +74,12 @@ SHIPPED = (
 
 def entries() -> list[Entry]:
     """Shipped problems, then those that installed packages register, by name."""
+    return [*SHIPPED, *_installed(tuple(sys.path))]
+
+
+@lru_cache(maxsize=4)
+def _installed(path: tuple[str, ...]) -> tuple[Entry, ...]:
+    """What packages on the module path register; looked up once, since it reads every package's files."""
     from importlib.metadata import entry_points
 
     others = [
@@ -80,7 +87,7 @@ def entries() -> list[Entry]:
         for point in entry_points(group=ENTRY_POINTS)
     ]
     shipped = {entry.name for entry in SHIPPED}
-    return [*SHIPPED, *(entry for entry in others if entry.name not in shipped)]
+    return tuple(entry for entry in others if entry.name not in shipped)
 
 
 def load(name: str) -> type[Problem]:

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -60,8 +61,17 @@ _worker_problem: Problem | None = None
 def _start_worker(_file: Any, problem: Problem) -> None:
     global _worker_problem
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     _worker_problem = problem
+
+
+def _end_with_parent() -> None:
+    """End this worker when the search's process is gone: after a kill -9 nobody else would tell it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _evaluate_columns(columns: dict[str, Any], rows: int) -> Scores:

@@ -69,10 +69,12 @@ class RunFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(content)
             os.replace(partial, target)
-        except OSError as error:
+        except BaseException as error:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
-            raise unwritable(self.path, error) from None
+            if isinstance(error, OSError):
+                raise unwritable(self.path, error) from None
+            raise
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read plain data. Raises DataError where the file is missing or damaged."""
@@ -118,7 +120,16 @@ class RunFolder:
                 raise DataError(
                     f"run {self.id} is being written by another process; wait until it ends, or stop it."
                 ) from None
+            self._sweep_partials()
             yield
+
+    def _sweep_partials(self) -> None:
+        """Remove files that a killed process was writing; called by who holds the run."""
+        for pattern in (".*.[0-9]*", "rows/.*.[0-9]*"):
+            for path in self.path.glob(pattern):
+                if path.suffix[1:].isdigit() and not _alive(int(path.suffix[1:])):
+                    with suppress(OSError):
+                        path.unlink()
 
     def chunks(self) -> list[str]:
         """Names of the recorded chunks, in order."""
@@ -196,6 +207,17 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
     return buffer.getvalue()
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def unwritable(path: Path, error: OSError) -> DataError:

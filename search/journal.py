@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import time
@@ -17,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
@@ -31,6 +32,7 @@ JOURNAL = "journal.log"
 ARTIFACTS = "artifacts"
 PATIENCE = 10.0
 STALE_LOCK = 60.0
+LEFT_LOCK = 5.0
 TAIL = 1 << 20
 SLOW_STORAGE_SECONDS = 20.0
 CONNECT_SECONDS = 10
@@ -75,12 +77,17 @@ class Pages(BaseJournalBackend):
 
 
 class PatientLock(JournalFileSymlinkLock):
-    """Optuna's lock file, waited for at most `patience` seconds; one left by a killed process is removed."""
+    """Optuna's lock file, waited for at most `patience` seconds; one left by a killed process is removed.
+
+    Who holds it also holds an advisory lock on the journal, which ends with the process. So a lock file
+    whose journal nobody has locked was left by a kill; it is removed once it is older than any write.
+    """
 
     def __init__(self, path: str, patience: float = PATIENCE) -> None:
         super().__init__(path)
         self.path, self.patience = path, patience
         self.file = path + ".lock"
+        self._held: IO[bytes] | None = None
 
     def acquire(self) -> bool:
         """Take the lock. Raises DataError where another process keeps it."""
@@ -88,11 +95,11 @@ class PatientLock(JournalFileSymlinkLock):
         while True:
             try:
                 os.symlink(self.path, self.file)
-                return True
+                break
             except OSError as error:
                 if error.errno != errno.EEXIST:
                     raise DataError(f"cannot write '{self.path}': {error.strerror}.") from None
-            self._remove_stale()
+            self._remove_left()
             if time.monotonic() > deadline:
                 raise DataError(
                     f"'{self.path}' has been locked by another process for {self.patience:g} s; if none is "
@@ -100,30 +107,56 @@ class PatientLock(JournalFileSymlinkLock):
                 )
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
+        try:
+            self.hold()
+        except BaseException:
+            self.release()
+            raise
+        return True
 
-    def _remove_stale(self) -> None:
-        """Remove a lock older than any write; one process at a time looks and removes."""
+    def hold(self) -> None:
+        """Lock the journal too, as it is now; after it has been replaced, once more."""
+        before, self._held = self._held, None
         with contextlib.suppress(OSError):
-            if time.time() - os.lstat(self.file).st_mtime < STALE_LOCK:
+            file = open(self.path, "rb")  # noqa: SIM115
+            self._held = file if _lock(file, wait=True) else None
+        if before is not None:
+            before.close()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        try:
+            super().release()
+        finally:
+            held, self._held = self._held, None
+            if held is not None:
+                held.close()
+
+    def _remove_left(self) -> None:
+        """Remove a lock file whose holder is gone; one process at a time looks and removes."""
+        with contextlib.suppress(OSError):
+            if self._age() < LEFT_LOCK:
                 return
-            with open(self.path, "rb") as journal, _exclusive(journal):
-                if time.time() - os.lstat(self.file).st_mtime >= STALE_LOCK:
+            with open(self.path, "rb") as journal:
+                free = _lock(journal, wait=False)
+                if self._age() >= (STALE_LOCK if free is None else LEFT_LOCK) and free is not False:
                     os.unlink(self.file)
 
+    def _age(self) -> float:
+        return time.time() - os.lstat(self.file).st_mtime
 
-@contextlib.contextmanager
-def _exclusive(file: Any) -> Iterator[None]:
-    """An advisory lock on an open file, where the system has one."""
+
+def _lock(file: IO[bytes], wait: bool) -> bool | None:
+    """An advisory lock on an open file, until it is closed: whether it was had, None where there are none."""
     try:
         import fcntl
     except ImportError:
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
+        return None
     try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Journal(JournalFileBackend):
@@ -133,19 +166,20 @@ class Journal(JournalFileBackend):
         self.path = path.resolve()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            super().__init__(str(self.path), PatientLock(str(self.path), patience))
+            self._patient = PatientLock(str(self.path), patience)
+            super().__init__(str(self.path), self._patient)
         except OSError as error:
             raise DataError(f"cannot write '{path}': {error.strerror or error}.") from None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other writers out."""
-        self._lock.acquire()
+        self._patient.acquire()
         try:
             yield
         finally:
             with contextlib.suppress(RuntimeError, OSError):
-                self._lock.release()
+                self._patient.release()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append records; a cut line before them is mended first."""
@@ -230,6 +264,8 @@ class Journal(JournalFileBackend):
         """Keep every record of the file, those glued to a cut line included."""
         told: list[str] = []
         damaged = []
+        for left in self.path.parent.glob(f"{glob.escape(self.path.name)}.*.partial"):
+            left.unlink(missing_ok=True)  # of a killed process: who is here holds the lock
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         kept = 0
         with open(self.path, "rb") as file, open(partial, "wb") as mended:
@@ -248,6 +284,7 @@ class Journal(JournalFileBackend):
         if damaged:
             self._set_aside(damaged)
         os.replace(partial, self.path)
+        self._patient.hold()
         return told
 
     def _set_aside(self, lines: Iterable[bytes]) -> None:

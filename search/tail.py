@@ -67,8 +67,12 @@ class Tail:
             stop = place + head + body
             if stop > len(content) or zlib.crc32(content[place:stop]) != checksum:
                 return
-            described = json.loads(content[place : place + head])
-            yield described["chunk"], _columns(described["columns"], content[place + head : stop])
+            try:
+                described = json.loads(content[place : place + head])
+                record = described["chunk"], _columns(described["columns"], content[place + head : stop])
+            except (ValueError, TypeError, KeyError):  # a header of noise that has its checksum
+                return
+            yield record
             place = stop
 
 

@@ -155,11 +155,12 @@ def test_a_class_that_a_package_re_exports_is_found(tmp_path, monkeypatch):
     assert registry.load("exporting:P")().space.size == 2
 
 
-def test_installed_packages_may_register_problems(monkeypatch):
+def test_installed_packages_may_register_problems(tmp_path, monkeypatch):
     from importlib import metadata
 
     point = metadata.EntryPoint("theirs", "tradespace.problems.tutorial.mixed:Mixed", registry.ENTRY_POINTS)
     own = metadata.EntryPoint("knapsack", "os:path", registry.ENTRY_POINTS)
     monkeypatch.setattr(metadata, "entry_points", lambda group: [point, own])
+    monkeypatch.syspath_prepend(str(tmp_path))  # another module path is looked up anew
     assert registry.load("theirs").__name__ == "Mixed"
     assert registry.load("knapsack").__name__ == "Knapsack"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -43,6 +44,40 @@ print(module.__file__, scores.metrics["left"].tolist())
 
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+# --- workers of a search that is killed ------------------------------------------------------------------
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_workers_end_when_their_search_is_killed(tmp_path: Path) -> None:
+    file = counted_file(tmp_path)
+    command = f"""
+import sys, multiprocessing, tradespace as ts
+from tradespace.problems.registry import load
+problem = load({str(file)!r} + ":Counted")(pause=30.0)
+ts.solve(problem, "random", budget=ts.Budget(evaluations=4096), workers=2, storage="none")
+"""
+    tagged = environment(SEARCH_TAG=str(tmp_path))
+    search = subprocess.Popen([sys.executable, "-c", command], env=tagged, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(tagged_processes(str(tmp_path))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)  # the search, its fork server and tracker, a worker
+    search.kill()
+    search.wait()
+    deadline = time.monotonic() + 20
+    while (left := tagged_processes(str(tmp_path))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+def tagged_processes(tag: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"SEARCH_TAG={tag}".encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
 
 
 # --- files that travel -----------------------------------------------------------------------------------

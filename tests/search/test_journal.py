@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +32,7 @@ from tradespace.search.journal import (
     write_study,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 
 
@@ -200,6 +203,41 @@ def test_the_lock_of_a_killed_process_is_removed(path: Path) -> None:
     write_study(study("b"), path)
     assert set(read(path)) == {"a", "b"}
     assert not os.path.lexists(lock)
+
+
+KILLED_WITH_LOCK = """
+import os, signal, sys
+from pathlib import Path
+from tradespace.search.journal import Journal
+with Journal(Path(sys.argv[1])).locked():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_killed_with_the_lock_blocks_others_for_seconds_only(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tradespace.search.journal.LEFT_LOCK", 0.2)
+    subprocess.run([sys.executable, "-c", KILLED_WITH_LOCK, str(path)], check=False, cwd=ROOT)
+    assert os.path.islink(f"{path}.lock")
+    with pytest.raises(DataError, match="locked by another process"):
+        PatientLock(str(path), patience=0.01).acquire()
+    write_study(study("a"), path)
+    assert set(read(path)) == {"a"}
+
+
+def test_a_lock_that_is_held_is_not_removed_however_old(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(study("a"), path)
+    journal = Journal(path)
+    with journal.locked():
+        long_ago = time.time() - 10 * STALE_LOCK
+        os.utime(f"{path}.lock", (long_ago, long_ago), follow_symlinks=False)
+        with pytest.raises(DataError, match="locked by another process"):
+            PatientLock(str(path), patience=0.2).acquire()
+        journal._rewrite()  # the journal is another file now
+        with pytest.raises(DataError, match="locked by another process"):
+            PatientLock(str(path), patience=0.2).acquire()
+    write_study(study("b"), path)
 
 
 def test_a_fresh_lock_is_not_removed(path: Path) -> None:
