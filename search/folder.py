@@ -32,6 +32,7 @@ from .tail import Tail
 Array = npt.NDArray[Any]
 FLUSH_ROWS, FLUSH_BYTES, FLUSH_SECONDS = 65_536, 32 << 20, 2.0
 SLOW_ROW = 0.01
+FULL = {errno.ENOSPC, errno.EDQUOT}
 TAIL = "rows/tail.log"
 
 
@@ -113,7 +114,16 @@ class RunFolder:
         except ImportError:  # not on this system: nothing to hold it by
             yield
             return
-        with (self.path / ".lock").open("w") as file:
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            if error.errno in FULL:
+                raise unwritable(self.path, error) from None
+            raise DataError(
+                f"cannot write '{self.path}': {error.strerror or error}; make it writable, or copy it, to go "
+                "on with the run."
+            ) from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -222,7 +232,7 @@ def _alive(pid: int) -> bool:
 
 def unwritable(path: Path, error: OSError) -> DataError:
     """The sentence for a folder that cannot be written."""
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    full = error.errno in FULL
     remedy = (
         "free some space, then 'optimize resume' the run" if full else "choose another folder with --runs"
     )

@@ -27,6 +27,7 @@ from .folder import RunFolder, plain
 from .provenance import provenance
 from .result import ANSWERED, Result, front_columns, readable_point
 from .session import OutOfTime, Session, ask_tell
+from .sharing import joined_again, share, study_record
 from .stochastic import replicate
 from .study import log_study
 
@@ -51,6 +52,7 @@ def solve(
     keep_all: bool = False,
     observer: Observer | None = None,
     why: str | None = None,
+    study: str | None = None,
 ) -> Result:
     """Search a problem and return the answer with its certificate.
 
@@ -61,7 +63,9 @@ def solve(
     as "sqlite:///x.db" or the path of a journal; None is the journal in `runs`, "none" no study. start: a
     point to begin from and to compare with, or the folder of a run. pick: which member of the front is
     `best` (a metric or a row). robust: choose by this quantile under draws of the model errors, every
-    limit met in that share of them. why: the reason to record for the solver.
+    limit met in that share of them. why: the reason to record for the solver. study: the name of a study
+    in `storage` that several processes fill together, each with this call; `budget.evaluations` are those
+    of all.
     Raises a TradespaceError that names the cause and the remedy.
 
     >>> import tradespace as ts
@@ -71,7 +75,11 @@ def solve(
     """
     budget, goal = budget or Budget(), goal or Goal()
     resolved = goal.resolve(problem)
-    chosen, reason = select(solver, problem, resolved, budget)
+    if study is None:
+        chosen, reason = select(solver, problem, resolved, budget)
+    else:
+        place = Path(runs) if runs is not None else None
+        chosen, reason = share(solver, problem, resolved, budget, study, storage, place)
     why = why or reason
     check_pick(pick, resolved)
     check_robust(robust, pick)
@@ -83,13 +91,13 @@ def solve(
             asked = run_record(
                 problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all, robust
             )
+            asked["study"] = study_record(study, storage)
             folder.write_json("run.json", asked)
         with folder.hold() if folder else nullcontext():
             session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
             result = conduct(session, chosen, why, pick)
-            return log_study(
-                session, result if robust is None else robustly(session, result, robust), storage
-            )
+            result = result if robust is None else robustly(session, result, robust)
+            return log_study(session, result, storage if study is None else "none")
 
 
 def resume(
@@ -116,7 +124,12 @@ def resume(
         planned = Budget(**record["budget"])
         budget = budget or planned
         resolved = goal.resolve(problem)
-        chosen, _ = select(record["solver"], problem, resolved, budget)
+        study = record.get("study")
+        if study:
+            name, storage = joined_again(study, storage, folder.path)
+            chosen, _ = share(record["solver"], problem, resolved, budget, name, storage, None)
+        else:
+            chosen, _ = select(record["solver"], problem, resolved, budget)
         first = problem.space.batch(record["start"]) if record["start"] else None
         workers = workers or int(record["workers"])
         np.random.SeedSequence([record["seed"]])
@@ -130,7 +143,8 @@ def resume(
         session.replay()
         result = conduct(session, chosen, why, record["pick"])
         robust = record.get("robust")
-        return log_study(session, result if robust is None else robustly(session, result, robust), storage)
+        result = result if robust is None else robustly(session, result, robust)
+        return log_study(session, result, "none" if study else storage)
 
 
 def regoal(

@@ -427,7 +427,7 @@ def ask_tell(session: Session, solver: AskTell) -> tuple[Certificate, str]:
         if seconds is not None and seconds <= 0:
             return Certificate.none("sampling gives no bound"), f"{session.budget.seconds:g} s spent"
         if solver.done:
-            return Certificate.none("sampling gives no bound"), "the solver finished"
+            return Certificate.none("sampling gives no bound"), solver.ending
         batch = solver.ask(LARGEST_ASK if left is None else min(left, LARGEST_ASK))
         before = session.evaluations
         scores = session.score(batch) if len(batch) else None

@@ -192,6 +192,9 @@ class Solver:
 class AskTell(Solver):
     """A solver that proposes batches and is told their scores."""
 
+    ending: str = "the solver finished"
+    """Why it is done, once it is."""
+
     def begin(self, run: Run) -> None:
         """Called once before the first ask: keep the space, the goal and a seeded generator."""
         self.problem, self.goal, self.budget, self.start = run.problem, run.goal, run.budget, run.start

@@ -26,6 +26,7 @@ from ..problems.space import Space
 from .base import AskTell, Budget, Run
 from .evolutionary import population_size
 from .repair import mender
+from .uninterrupted import sobol_tables
 from .unseen import unseen
 from .variation import Coding
 
@@ -253,6 +254,7 @@ class GP(OptunaSampler):
         """Optuna's sampler; a referee is deterministic."""
         import optuna
 
+        sobol_tables()
         deterministic = not run.problem.stochastic
         return optuna.samplers.GPSampler(
             seed=self._seed, deterministic_objective=deterministic, **self._limits()
@@ -315,6 +317,7 @@ class QMC(OptunaSampler):
         """Optuna's sampler, scrambled by the seed."""
         import optuna
 
+        sobol_tables()
         return optuna.samplers.QMCSampler(seed=self._seed, scramble=True, warn_independent_sampling=False)
 
 

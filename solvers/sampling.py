@@ -9,6 +9,7 @@ from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from .base import AskTell, Budget, Run
 from .repair import mender
+from .uninterrupted import sobol_tables
 
 BATCH, SLOW_BATCH = 1_024, 16
 SOBOL_DIMENSIONS = 21_201
@@ -48,6 +49,7 @@ class Sobol(AskTell):
         from scipy.stats import qmc
 
         super().begin(run)
+        sobol_tables()
         self.mend = mender(run.problem, run.goal)
         self.sequence = qmc.Sobol(max(1, self.space.unit_width), scramble=True, rng=self.rng)
 

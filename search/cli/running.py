@@ -19,6 +19,7 @@ from ...solvers.portfolio import select
 from ..folder import find_run
 from ..result import Result
 from ..run import problem_name, recorded_problem, regoal, resume, solve, undamaged
+from ..sharing import sampler
 from .arguments import make_problem, read_fixes
 from .console import console, print_json
 from .listing import shown
@@ -73,6 +74,7 @@ def run_problem(
     robust: float | None,
     runs: Path,
     storage: str | None,
+    study: str | None,
     keep_all: bool,
     dry: bool,
     json: bool,
@@ -84,7 +86,8 @@ def run_problem(
     goal = wish.goal
     resolved = goal.resolve(problem)
     budget = cli_budget(evals, seconds, gap)
-    chosen, why = select(solver, problem, resolved, budget)
+    choose = select if study is None else sampler
+    chosen, why = choose(solver, problem, resolved, budget)
     if evals is None and seconds is None and chosen.needs_budget:
         budget = replace(budget, evaluations=DEFAULT_EVALUATIONS)
     if dry:
@@ -112,6 +115,7 @@ def run_problem(
             keep_all=keep_all,
             observer=watcher,
             why=why,
+            study=study,
         )
     return _finish(result, problem, resolved, json)
 

@@ -76,6 +76,14 @@ def run(
     ] = None,
     runs: RunsFolder = RUNS,
     storage: Storage = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            "--study",
+            metavar="NAME",
+            help="Search together with other processes that give the same NAME and --storage.",
+        ),
+    ] = None,
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Record every row of an enumeration above 10^6.")
     ] = False,
@@ -117,6 +125,7 @@ def run(
             robust=robust,
             runs=runs,
             storage=storage,
+            study=study,
             keep_all=keep_all,
             dry=dry,
             json=json,
