@@ -115,12 +115,17 @@ class Command:
     @property
     def out(self) -> str:
         """What it printed."""
-        return (self.files / "out").read_text(errors="replace")
+        return self._text("out")
 
     @property
     def err(self) -> str:
         """What it said."""
-        return (self.files / "err").read_text(errors="replace")
+        return self._text("err")
+
+    def _text(self, name: str) -> str:
+        with contextlib.suppress(FileNotFoundError):  # killed before it was opened
+            return (self.files / name).read_text(errors="replace")
+        return ""
 
 
 class Processes:

@@ -51,8 +51,19 @@ def read_device(path: Path, known: Any) -> Device:
             '"dram.bandwidth" = { value = "2TB/s", source = "...", kind = "datasheet" }'
         )
     if "like" in written:
-        return _changed(known(written["like"]), name, written, given, path)
+        return _changed(_base(written["like"], known, path), name, written, given, path)
     return _whole(name, written, given, path)
+
+
+def _base(like: Any, known: Any, path: Path) -> Device:
+    """The device that a file starts from, itself perhaps of a file."""
+    if not isinstance(like, str):
+        raise DataError(f'like in {path} must be the name of a device, such as "a100-sxm-80gb", got {like!r}')
+    try:
+        found: Device = known(like)
+    except RecursionError:
+        raise DataError(f"like in {path} leads back to the file itself; name a known device") from None
+    return found
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -90,7 +101,7 @@ def _changed(
 def _whole(name: str, written: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> Device:
     """A device with every part in the file."""
     kind = written.get("kind")
-    if kind not in LEVELS:
+    if not isinstance(kind, str) or kind not in LEVELS:
         raise DataError(
             f'{path} must say like = "a100-sxm-80gb" (or another known device), or kind = '
             f"one of {', '.join(LEVELS)}; got kind = {kind!r}"
@@ -99,7 +110,9 @@ def _whole(name: str, written: Mapping[str, Any], given: Mapping[str, Any], path
     if not set(LEVELS[kind]) <= set(levels):
         wanted = ", ".join(f'"{level}"' for level in LEVELS[kind])
         raise DataError(f"levels in {path} must hold those of a {kind}, inner to outer: [{wanted}]")
-    table = {field: _quantity(field, entry, entry.get("unit", ""), path) for field, entry in given.items()}
+    table = {
+        field: _quantity(field, entry, _unit(field, entry, path), path) for field, entry in given.items()
+    }
     needed = [
         "clock", "cores", "launch", "special",
         *(f"{level}.{part}" for level in levels for part in ("capacity", "bandwidth")),
@@ -122,6 +135,13 @@ def _names(key: str, written: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _unit(field: str, entry: Mapping[str, Any], path: Path) -> str:
+    unit = entry.get("unit", "")
+    if not isinstance(unit, str):
+        raise DataError(f'unit of {field} in {path} must be a text, such as "B/s", got {unit!r}')
+    return unit
+
+
 def _quantity(field: str, entry: Mapping[str, Any], unit: str, path: Path) -> Quantity:
     """One number: a text with its unit, or a bare number in SI."""
     for part in ("value", "source", "kind"):
@@ -129,7 +149,7 @@ def _quantity(field: str, entry: Mapping[str, Any], unit: str, path: Path) -> Qu
             raise DataError(
                 f"{field} in {path} lacks its {part}; every number has a value, a source and a kind"
             )
-    if entry["kind"] not in KINDS:
+    if not isinstance(entry["kind"], str) or entry["kind"] not in KINDS:
         raise DataError(f"kind of {field} in {path} must be one of {', '.join(KINDS)}, got {entry['kind']!r}")
     value = entry["value"]
     if isinstance(value, bool) or not isinstance(value, str | int | float):

@@ -332,6 +332,12 @@ def open_url(url: str) -> BaseStorage:
             {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if url.startswith("postgresql") else None
         )
         return optuna.storages.RDBStorage(url, engine_kwargs=waits)
+    except ImportError as error:
+        raise DataError(
+            f"the storage '{without_password(url)}' needs a package that is not installed"
+            f"{f' ({error.name})' if error.name else ''}; pip install 'tradespace[postgresql]' (for "
+            "postgresql+psycopg://), 'tradespace[grpc]', or your database's driver."
+        ) from None
     except Exception as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"the storage '{without_password(url)}' cannot be opened: {cause}") from None
@@ -340,8 +346,16 @@ def open_url(url: str) -> BaseStorage:
 def _grpc(url: str) -> BaseStorage:
     """Optuna's gRPC proxy at `grpc://host:port` (started by `optuna.storages.run_grpc_proxy_server`)."""
     host, _, port = url.removeprefix("grpc://").partition(":")
+    if port and not port.isdigit():
+        raise ValueError(f"port '{port}' is no number; write grpc://HOST:PORT")
     proxy = optuna.storages.GrpcStorageProxy(host=host or "localhost", port=int(port or 13000))
-    proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+    try:
+        proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+    except ConnectionError:
+        proxy.close()
+        raise ConnectionError(
+            f"no proxy of Optuna answers there within {CONNECT_SECONDS} s (run_grpc_proxy_server starts one)"
+        ) from None
     return proxy
 
 

@@ -176,8 +176,16 @@ class SharedSearch(AskTell):
                 error, OSError
             ):
                 raise
-            words = str(error).strip().splitlines() or [type(error).__name__]
             raise DataError(
-                f"study '{self.study}' in {self.address} cannot be reached any more ({words[0][:160]}); what "
+                f"study '{self.study}' in {self.address} cannot be reached any more ({_cause(error)}); what "
                 "was scored here is recorded, and 'optimize resume' joins the study again."
             ) from None
+
+
+def _cause(error: BaseException) -> str:
+    """What a storage says, from the first error on, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    details = getattr(error, "details", None)  # of gRPC, whose text is a table
+    words = str(details() if callable(details) else error).strip().splitlines()
+    return words[0][:160] if words else type(error).__name__

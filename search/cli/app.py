@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from typing import Annotated, Any
 
@@ -48,9 +49,21 @@ def _noted(message: Warning | str, *_: Any, **__: Any) -> None:
     note(str(message))
 
 
+def _not_lost(lost: Any) -> None:
+    """An interruption that came where Python throws exceptions away (a callback of the garbage collector,
+    compiled code) is made again a moment later; anything else is told as ever."""
+    if lost.exc_type is not None and issubclass(lost.exc_type, KeyboardInterrupt):
+        again = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors become one sentence and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = _not_lost
     warnings.showwarning = _noted
     try:
         return app(args=arguments, standalone_mode=True)

@@ -111,3 +111,18 @@ def test_any_text_is_a_device_or_one_error(tmp_path_factory, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     with pytest.raises(TradespaceError):
         device(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("like = 5", "must be the name of a device"),
+        ('like = "SELF"', "leads back to the file itself"),
+        ("kind = [1]", "or kind = one of"),
+        (WHOLE.replace('unit = "Hz"', "unit = 3"), "unit of clock .* must be a text"),
+        (WHOLE.replace('kind = "guess" }', "kind = [] }", 1), "kind of clock .* must be one of"),
+    ],
+)
+def test_a_part_of_another_type_is_one_sentence(tmp_path, text, said):
+    with pytest.raises(DataError, match=said):
+        device(written(tmp_path, text.replace("SELF", str(tmp_path / "mine.toml"))))

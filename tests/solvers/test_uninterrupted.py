@@ -39,11 +39,16 @@ print(qmc.Sobol(3, scramble=False).random(4).tolist())
 def test_a_signal_takes_effect_after_the_block(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     signal.signal(number, signal.default_int_handler)
-    done = False
-    try:
-        with pytest.raises(KeyboardInterrupt), uninterrupted():
+    done = []
+
+    def work() -> None:
+        with uninterrupted():
             signal.raise_signal(number)
-            done = True
+            done.append("all of it")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
         assert done
         assert signal.getsignal(number) is signal.default_int_handler
     finally:

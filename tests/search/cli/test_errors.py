@@ -344,3 +344,31 @@ def test_the_installed_command_leaves_with_0_1_and_2_and_no_traceback(tmp_path: 
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stdout + done.stderr
         assert bool(done.stderr) == bool(code)
+
+
+LOST = """
+import signal, sys, time
+from tradespace.search.cli import app as face
+
+class Told:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def busy(*_, **__):
+    thing = Told()
+    del thing  # Python throws the interruption away here
+    time.sleep(30)
+
+face.app = busy
+face.main([])
+"""
+
+
+def test_an_interruption_that_python_throws_away_is_made_again():
+    signal_default = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    done = subprocess.run(
+        [sys.executable, "-c", signal_default + LOST], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=25,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == ""
