@@ -2,8 +2,9 @@
 
 Every worker asks its sampler, which sees the finished trials of all, scores its own points by its own
 referee, and tells the study. The search ends when the study holds as many finished trials as the budget
-allows; each worker then scores the best points of the others, so that its answer is the study's. What the
-study holds depends on who came when: a shared search is not repeatable.
+allows; each worker then scores the best points of the others, so that its answer is the study's (less a row
+that another is still scoring). What the study holds depends on who came when: a shared search is not
+repeatable.
 """
 
 from __future__ import annotations

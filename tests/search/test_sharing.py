@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 import tradespace as ts
 from tradespace.errors import DataError, SolverUnavailable
@@ -51,7 +52,7 @@ def test_the_second_worker_goes_on_where_the_first_is_and_answers_for_both(tmp_p
     assert alone.front_size >= second.front_size - 16
 
 
-def test_two_processes_at_once_give_one_answer(tmp_path: Path) -> None:
+def test_two_processes_at_once_answer_for_both(tmp_path: Path) -> None:
     arguments = ["run", "knapsack", "--items", "30", "--solver", "tpe", "--evals", "40", "--study", "shared",
                  "--runs", str(tmp_path), "--json"]  # fmt: skip
     both = [
@@ -61,7 +62,12 @@ def test_two_processes_at_once_give_one_answer(tmp_path: Path) -> None:
     said = [process.communicate() for process in both]
     assert [p.returncode for p in both] == [0, 0], said
     answers = [json.loads(out) for out, _ in said]
-    assert answers[0]["best"]["metrics"] == answers[1]["best"]["metrics"]
+    storage, _ = open_journal(tmp_path / "journal.log")
+    trials = storage.get_all_trials(0, states=[TrialState.COMPLETE])
+    best = max(-t.value for t in trials if max(t.user_attrs["limits"]) <= 0)
+    values = [answer["best"]["metrics"]["value"] for answer in answers]
+    assert max(values) == best  # whoever ends last knows all; a row in flight may miss the other's answer
+    assert min(values) >= sorted(-t.value for t in trials if max(t.user_attrs["limits"]) <= 0)[-3]
     assert 40 <= finished(tmp_path) <= 43
     assert {len([*r.rglob("*.npz")]) > 0 for r in tmp_path.glob("knapsack/*")} == {True}
 
