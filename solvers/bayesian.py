@@ -52,6 +52,9 @@ class OptunaSampler(AskTell):
     """Whether a failed row counts as the worst one known, because the sampler forgets failed trials and
     would propose the same place again."""
 
+    shared = False
+    """Whether other processes read the study, and so the limits of its trials."""
+
     def __init__(self, sampler: Any = None) -> None:
         self.sampler = sampler
         if isinstance(sampler, str):
@@ -208,9 +211,9 @@ class OptunaSampler(AskTell):
             violation = sum(e for e in excess if e > 0)
             if self.penalised and violation > 0:
                 costs = [INFEASIBLE * (1.0 + violation)] * len(costs)
-            elif not hasattr(trial, "set_constraint"):
+            if self.shared or not hasattr(trial, "set_constraint"):
                 trial.set_user_attr(CONSTRAINTS, excess)
-            else:
+            if not self.penalised and hasattr(trial, "set_constraint"):
                 for number, value in enumerate(excess):
                     trial.set_constraint(str(number), value)
             self.study.tell(trial, costs)

@@ -57,6 +57,7 @@ class SharedSearch(AskTell):
         self._others: list[tuple[Batch, list[float], list[float]]] = []
         self._gathered = self._over = False
         self.sampler.begin(run)
+        self.sampler.shared = True
         self.sampler._seed = int(np.random.SeedSequence().generate_state(1)[0])  # workers must differ
         with self._reaching(), quiet():
             joined = optuna.create_study(
@@ -149,20 +150,15 @@ class SharedSearch(AskTell):
         return [points[int(i)] for i in kept[:MOST_GATHERED]]
 
     def tell(self, batch: Batch, scores: Scores) -> None:
-        """Tell the study, with metrics and limits as attributes of the trials."""
+        """Tell the study, with the metrics as attributes of the trials."""
         if self._gathered:
             return
-        excess = [
-            limit.sign * (scores.metrics[limit.metric] - limit.bound) / limit.size
-            for limit in self.goal.limits
-        ]
         with self._reaching(), quiet():
             for trial, place in self.sampler._asked:
                 self._mine.add(trial.number)
                 if place < len(batch) and not scores.failed[place]:
                     for name, value in scores.metrics.items():
                         trial.set_user_attr(name, float(value[place]))
-                    trial.set_user_attr(CONSTRAINTS, [float(e[place]) for e in excess])
             self.sampler.tell(batch, scores)
 
     @contextmanager
