@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import units
 from ..errors import GoalError, SpaceError, nearest
 from ..hardware import Device, device, names
@@ -185,6 +187,17 @@ def from_text(annotation: Any, text: str, unit: str = "") -> Any:
     if annotation is str:
         return text
     raise ValueError("Set it from Python.")
+
+
+def shown(value: Any, unit: str) -> str:
+    """A parameter's value for people."""
+    if isinstance(value, float):
+        return units.show(value, unit)
+    if isinstance(value, tuple):
+        return ",".join(shown(entry, unit) for entry in value)
+    if isinstance(value, np.ndarray):
+        return f"array {value.shape}"
+    return str(getattr(value, "name", value))
 
 
 def to_plain(value: Any) -> Any:

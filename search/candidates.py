@@ -31,17 +31,25 @@ RESOLVES = 30
 RESOLVE_STREAM = 0x5E7
 
 
-def recall(folder: RunFolder, problem: Problem | None = None) -> Session:
+def recall(folder: RunFolder, problem: Problem | None = None, goal: Goal | None = None) -> Session:
     """The session of a recorded run, to be read: its rows, front and incumbents; nothing is evaluated.
 
-    Raises DataError where the run recorded no rows, or its problem has changed since.
+    goal: judge its rows by another goal than its own.
+    Raises DataError where the run recorded no rows, kept too few for another goal, or its problem has
+    changed since.
     """
     record = folder.read_json("run.json")
     problem = problem or recorded_problem(record)
     check_unchanged(problem, record)
-    goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()}).resolve(problem)
+    if goal is not None and (folder.path / "sweep.npz").is_file():
+        raise DataError(
+            "it kept only its front and a sample; run it again with --keep-all to judge its rows."
+        )
+    asked = goal or Goal(**{k: tuple(v) for k, v in record["goal_text"].items()})
     with Evaluator(problem) as evaluator:
-        session = Session(problem, goal, Budget(**record["budget"]), record["seed"], evaluator, folder)
+        session = Session(
+            problem, asked.resolve(problem), Budget(**record["budget"]), record["seed"], evaluator, folder
+        )
         session.replay(record=False)
         if (folder.path / "sweep.npz").is_file():
             session.recall_sweep(problem.space.enumerate(CHUNK[problem.cost]))

@@ -31,6 +31,8 @@ CLOSE, ROUNDING = 0.01, 1e-12
 CHECKPOINTS = 60
 ONE_RUN = ("exhaustive",)
 Observer = Callable[[str, int, Session], None]
+Steps = Callable[[Session, Quality], tuple[Array, Array]]
+Clock = Callable[[Session, Array], Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class Comparison:
 
     traces: every run. refused: solver -> why it could not take the problem or failed. quality: the
     measure, its best the best known. best: the best known value in the metric's own sign (the
-    hypervolume, 1 being the best front, for several objectives).
+    hypervolume, 1 being the best front, for several objectives). notes: what to know when reading it.
     """
 
     problem: str
@@ -66,6 +68,7 @@ class Comparison:
     traces: tuple[Trace, ...]
     refused: Mapping[str, str] = field(default_factory=dict)
     best: float = float("nan")
+    notes: tuple[str, ...] = ()
 
     @property
     def measure(self) -> str:
@@ -132,12 +135,12 @@ class Comparison:
     @property
     def ranking(self) -> Ranking:
         """Mean ranks over the seeds that every solver ran; a solver that ran once has the value for all."""
-        names = self.solvers
+        names, ran = self.solvers, sorted({t.seed for t in self.traces})
         values = {name: {t.seed: t.value for t in self.of(name)} for name in names}
         for name in names:
-            if name in ONE_RUN:
-                values[name] = dict.fromkeys(range(self.seeds), values[name][0])
-        seeds = [s for s in range(self.seeds) if all(s in values[name] for name in names)]
+            if all(t.result.solver in ONE_RUN for t in self.of(name)):
+                values[name] = dict.fromkeys(ran, self.of(name)[0].value)
+        seeds = [s for s in ran if all(s in values[name] for name in names)]
         table = np.array([[values[name][s] for name in names] for s in seeds], float)
         table = table.reshape(len(seeds), len(names)) * (-1 if self.larger_is_better else 1)
         best = np.nanmin(table, axis=1, keepdims=True, initial=np.inf)
@@ -157,6 +160,7 @@ class Comparison:
             "solvers": [_without_nan(self.summary(name)) for name in self.solvers],
             "ranking": self.ranking.record(),
             "refused": dict(self.refused),
+            "notes": list(self.notes),
             "runs": [
                 _without_nan(
                     {
@@ -185,6 +189,7 @@ class Comparison:
         lines += [table(heads, [tuple(self.cells(name)) for name in self.solvers]), ""]
         lines += [f"Ranks of the seeds' values. {self.ranking.statement()}", ""]
         lines += [f"- {name} did not run: {reason}" for name, reason in self.refused.items()]
+        lines += [f"- {note}" for note in self.notes]
         return "\n".join(lines).rstrip() + "\n"
 
     def _asked(self) -> str:
@@ -279,20 +284,21 @@ def compare(
             refused[name] = str(error)
     if len(refused) == len(names):
         raise SolverUnavailable(f"no solver could be compared: {reasons(list(refused.items()))}")
-    finished: list[tuple[str, int, Result, Session]] = []
+    finished: list[Finished] = []
     for name in names:
         for seed in range(1 if name in ONE_RUN else seeds):
             if name in refused:
                 break
             try:
-                finished.append((name, seed, *_run(problem, name, goal, budget, seed, workers, observer)))
+                done = _run(problem, name, goal, budget, seed, workers, observer)
+                finished.append(Finished(name, seed, *done))
             except TradespaceError as error:
                 refused[name] = str(error)
             except KeyboardInterrupt:
                 if not finished:
                     raise
                 refused |= {n: "interrupted" for n in names[names.index(name) :] if n not in refused}
-    return _judge(problem, resolved, budget, seeds, finished, refused)
+    return judge(problem, resolved, budget, seeds, finished, refused, _steps, _clock)
 
 
 def _run(
@@ -320,30 +326,48 @@ def _run(
     return result, seen[0]
 
 
-def _judge(
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A run that ended, on the line `name` of the table."""
+
+    name: str
+    seed: int
+    result: Result
+    session: Session
+
+
+def judge(
     problem: Problem,
     goal: ResolvedGoal,
     budget: Budget,
     seeds: int,
-    finished: list[tuple[str, int, Result, Session]],
+    finished: Sequence[Finished],
     refused: dict[str, str],
+    steps: Steps,
+    clock: Clock,
+    notes: tuple[str, ...] = (),
 ) -> Comparison:
-    """Measure all runs on the scale of the best that any of them found."""
-    for *_, session in finished:
-        session.archive.merge()
-    quality = Quality.of(goal, [session.archive.costs for *_, session in finished])
+    """Measure all runs on the scale of the best that any of them found.
+
+    steps: how a session's quality grew, (rows, values). clock: seconds after so many rows.
+    """
+    for run in finished:
+        run.session.archive.merge()
+    quality = Quality.of(goal, [run.session.archive.costs for run in finished])
     sign = goal.objectives[0].sign if goal.single else 1.0
     scale = 1.0 if goal.single or not quality.best else quality.best
     traces = []
-    for name, seed, result, session in finished:
-        rows, values = _steps(session, quality)
-        value = quality.of_front(session.archive.costs)
-        rows, values = np.r_[rows, session.archive.rows], np.r_[values, value]
-        seconds = _clock(session, rows)
-        seconds[-1] = result.seconds
-        traces.append(Trace(name, seed, result, sign * value / scale, rows, seconds, sign * values / scale))
+    for run in finished:
+        archive = run.session.archive
+        rows, values = steps(run.session, quality)
+        value = quality.of_front(archive.costs)
+        rows, values = np.r_[rows, archive.rows], np.r_[values, value]
+        seconds = clock(run.session, rows)
+        seconds[-1] = run.result.seconds
+        ends = sign * value / scale, rows, seconds, sign * values / scale
+        traces.append(Trace(run.name, run.seed, run.result, *ends))
     best = sign * quality.best / scale
-    return Comparison(problem_name(problem), goal, budget, seeds, tuple(traces), refused, best)
+    return Comparison(problem_name(problem), goal, budget, seeds, tuple(traces), refused, best, notes)
 
 
 def _steps(session: Session, quality: Quality) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import DataError
 from ..problems.batch import concatenate
 from ..problems.scoring import Scores, join_scores
-from .folder import RunFolder, plain
+from .folder import RunFolder, pack, plain
 from .result import front_columns
 from .run import recorded_problem
 
@@ -70,12 +70,6 @@ def frame(columns: Mapping[str, Array]) -> pd.DataFrame:
     return pd.DataFrame({n: c.tolist() if c.ndim > 1 else c for n, c in columns.items()})
 
 
-def _npz(columns: Mapping[str, Array]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **columns)
-    return buffer.getvalue()
-
-
 def _json(columns: Mapping[str, Array]) -> bytes:
     """A list of objects; NaN, the metrics of a failed row, is null."""
     listed = {}
@@ -120,7 +114,7 @@ def _parquet(columns: Mapping[str, Array]) -> bytes:
 FORMATS: dict[str, Callable[[Mapping[str, Array]], bytes]] = {
     ".csv": _csv,
     ".json": _json,
-    ".npz": _npz,
+    ".npz": pack,
     ".parquet": _parquet,
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import units
 from ..problems.goal import ResolvedGoal
-from ..problems.parameters import declared
+from ..problems.parameters import declared, shown
 from .result import Result
 from .session import Session
 
@@ -148,16 +148,11 @@ def _shown(session: Session, result: Result, shown: int, hidden: int, figures: l
 
 def _parameters(problem: Any) -> Mapping[str, str]:
     known = declared(type(problem))
-    shown = {}
+    found = {}
     for name, value in problem.parameters.items():
         if value is None:
             continue
         unit = known[name].unit if name in known else ""
-        if isinstance(value, float):
-            text = units.show(value, unit)
-        elif isinstance(value, np.ndarray):
-            text = f"array {value.shape}"
-        else:
-            text = str(getattr(value, "name", value))
-        shown[name] = text if len(text) <= WIDE else text[: WIDE - 4] + " ..."
-    return shown | {f"fixed {name}": str(value)[:WIDE] for name, value in problem._pins.items()}
+        text = shown(value, unit)
+        found[name] = text if len(text) <= WIDE else text[: WIDE - 4] + " ..."
+    return found | {f"fixed {name}": str(value)[:WIDE] for name, value in problem._pins.items()}

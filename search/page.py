@@ -18,7 +18,7 @@ import numpy as np
 from .. import units
 from ..errors import TradespaceError
 from ..problems.goal import ResolvedGoal
-from ..problems.parameters import declared
+from ..problems.parameters import declared, shown
 from ..problems.problem import Problem
 from .explanation import FILE
 from .figures import convergence, front
@@ -132,11 +132,7 @@ def _question(problem: Problem, goal: ResolvedGoal) -> str:
 
 
 def _parameter(value: Any, unit: str) -> str:
-    if isinstance(value, float):
-        return units.show(value, unit)
-    if isinstance(value, np.ndarray):
-        return f"array {value.shape}"
-    text = str(getattr(value, "name", value))
+    text = shown(value, unit)
     return text if len(text) <= 120 else text[:116] + " ..."
 
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .search.check import check
     from .search.compare import Comparison, compare
     from .search.export import recorded_rows
+    from .search.recorded import compare_runs
     from .search.result import Result
     from .search.run import regoal, resume, solve
     from .solvers.base import Budget, Certificate
@@ -64,6 +65,7 @@ _HOMES = {
     "search.check": ("check",),
     "search.compare": ("Comparison", "compare"),
     "search.export": ("recorded_rows",),
+    "search.recorded": ("compare_runs",),
     "search.result": ("Result",),
     "search.run": ("regoal", "resume", "solve"),
     "solvers.base": ("Budget", "Certificate"),
@@ -111,6 +113,7 @@ __all__ = [
     "active",
     "check",
     "compare",
+    "compare_runs",
     "dense_ranks",
     "device",
     "kB",

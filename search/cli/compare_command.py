@@ -1,17 +1,20 @@
-"""`optimize compare`: run solvers side by side, print the table, write tables and curves."""
+"""`optimize compare`: solvers or recorded runs side by side: print the table, write tables and curves."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ...errors import DataError
+from ...problems.registry import entries
 from ...solvers.base import Budget
 from ..compare import Comparison, compare
-from ..folder import RunFolder
+from ..folder import RunFolder, find_run
 from ..run import now
 from ..session import Session
 from .arguments import make_problem, read_fixes
@@ -98,6 +101,54 @@ def compare_solvers(
     return 0 if any(t.result.feasible for t in found.traces) else 1
 
 
+def is_run(name: str, runs: Path) -> bool:
+    """Whether a name is that of a recorded run and of no problem."""
+    if name in {entry.name for entry in entries()} or ":" in name:
+        return False
+    try:
+        find_run(name, runs)
+    except DataError:
+        return False
+    return True
+
+
+IDLE = {
+    "solvers": "--solvers", "seeds": "--seeds", "evals": "--evals", "seconds": "--seconds", "gap": "--gap",
+    "workers": "--workers", "fix": "--fix",
+}  # fmt: skip
+"""Options that mean something to a search only."""
+
+
+def compare_recorded(
+    names: list[str], wish: Wish, given: Collection[str], *, out: Path | None, runs: Path, json: bool
+) -> int:
+    """Compare recorded runs; the exit code (1 where none found a feasible point).
+
+    given: options that were set. Raises DataError for one that only a search has.
+    """
+    from ..recorded import compare_runs
+
+    idle = [flag for name, flag in IDLE.items() if name in given]
+    if idle:
+        raise DataError(f"{idle[0]} is for runs to be made; recorded runs are compared as they are.")
+    problems = [name for name in names if name in {entry.name for entry in entries()}]
+    if problems:
+        raise DataError(
+            f"compare takes one problem, its parameters as --name value, or two or more recorded runs; "
+            f"'{problems[0]}' is a problem and '{next(n for n in names if n != problems[0])}' no parameter."
+        )
+    folders = [find_run(name, runs) for name in names]
+    goal = wish.goal if any((wish.minimize, wish.maximize, wish.limit, wish.no_limit)) else None
+    found = compare_runs(folders, goal=goal)
+    folder = out or runs / "comparisons" / f"{now()}-{LATIN.sub('-', found.problem)}"
+    files = write_comparison(found, folder)
+    if json:
+        print_json({**found.record(), "files": [str(f) for f in files]})
+    else:
+        _print(found, folder, files)
+    return 0 if any(t.result.feasible for t in found.traces) else 1
+
+
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
     """Write Markdown, CSV, JSON, both forms of the curves and the runtime distributions; the paths."""
     from ..curves import page, picture
@@ -137,4 +188,6 @@ def _print(found: Comparison, folder: Path, files: list[Path]) -> None:
     out.print(f"[dim]ranks[/]       {found.ranking.statement()}")
     for name, reason in found.refused.items():
         out.print(f"[yellow]did not run[/] {name}: {reason}")
+    for note in found.notes:
+        out.print(f"[dim]note[/]        {note}")
     out.print(f"[dim]stored in[/]   {folder}: {', '.join(f.name for f in files)}")

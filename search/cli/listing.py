@@ -43,7 +43,7 @@ def show_problem(name: str, arguments: list[str], json: bool) -> None:
     import inspect
 
     from ...errors import TradespaceError
-    from ...problems.parameters import declared
+    from ...problems.parameters import declared, shown
     from ...problems.problem import Problem
     from ...solvers.base import Budget
     from ...solvers.portfolio import choose
@@ -110,23 +110,12 @@ def _names(value: Any) -> str:
     return " or ".join(label_name(v) for v in options)
 
 
-def shown(value: Any, unit: str) -> str:
-    """A parameter's value for people."""
-    from ...units import show
-
-    if isinstance(value, float):
-        return show(value, unit)
-    if isinstance(value, tuple):
-        return ",".join(shown(entry, unit) for entry in value)
-    return str(getattr(value, "name", value))
-
-
 def run_help(text: str, name: str | None) -> None:
     """Help of `run`, and with a problem its parameters."""
     print(text)
     if name is None:
         return
-    from ...problems.parameters import declared
+    from ...problems.parameters import declared, shown
     from ...problems.registry import load
 
     cells = [

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ... import units
 from ...problems.goal import Goal, ResolvedGoal
-from ...problems.parameters import declared
+from ...problems.parameters import declared, shown
 from ...problems.problem import Problem
 from ...problems.scoring import evaluate
 from ...solvers.base import Budget
@@ -22,7 +22,6 @@ from ..run import problem_name, recorded_problem, regoal, resume, solve, undamag
 from ..sharing import sampler
 from .arguments import make_problem, read_fixes
 from .console import console, print_json
-from .listing import shown
 from .options import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .progress import Watcher, preparing
 from .report import print_result

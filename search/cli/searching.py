@@ -20,7 +20,6 @@ from .options import (
     Minimize,
     NoLimit,
     Pick,
-    ProblemName,
     RunName,
     RunsFolder,
     Seconds,
@@ -173,7 +172,13 @@ def regoal(
 @app.command(context_settings=EXTRA)
 def compare(
     context: typer.Context,
-    problem: ProblemName,
+    problem: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROBLEM|RUN...",
+            help="A name of 'optimize list', or FILE.py:CLASS; or two or more recorded runs.",
+        ),
+    ],
     solvers: Annotated[str, typer.Option("--solvers", metavar="A,B,C", help="Solvers to compare.")] = "auto",
     seeds: Annotated[
         int, typer.Option("--seeds", metavar="N", min=1, help="Runs of each, seeds 0 to N-1.")
@@ -193,14 +198,19 @@ def compare(
     runs: RunsFolder = RUNS,
     json: Json = False,
 ) -> None:
-    """Compare solvers on a problem: equal budgets, several seeds, anytime curves.
+    """Compare solvers on a problem: equal budgets, several seeds, anytime curves. Or recorded runs.
 
     Example: optimize compare matmul-tile --solvers exhaustive,random,sobol --evals 2000
+    Example: optimize compare 7f3a 12ab
     """
-    from .compare_command import compare_solvers
+    from .compare_command import compare_recorded, compare_solvers, is_run
     from .running import Wish
 
     wish = Wish(minimize, maximize, limit, no_limit)
+    if (context.args and not context.args[0].startswith("--")) or is_run(problem, runs):
+        given = {n for n in context.params if context.get_parameter_source(n).name == "COMMANDLINE"}
+        names = [problem, *context.args]
+        raise typer.Exit(compare_recorded(names, wish, given, out=out, runs=runs, json=json))
     raise typer.Exit(
         compare_solvers(
             problem,
