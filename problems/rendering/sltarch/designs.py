@@ -10,15 +10,17 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ....costmodels import splatting_cores as cores
-from ....hardware.technology import core_area_factor
 from .workload import Algorithm, Drawn, drawn, searched
 from .world import World
+
+if TYPE_CHECKING:
+    from .prices import Prices
 
 Array = npt.NDArray[Any]
 KIB = 1024
@@ -171,11 +173,11 @@ class Stages:
         return longest + self.fill
 
 
-def stages(of: Tables, columns: Mapping[str, Array], rate: float, dram: float) -> Stages:
+def stages(of: Tables, columns: Mapping[str, Array], rate: float, at: Prices) -> Stages:
     """What a batch of designs takes for a frame.
 
     columns: name of a hardware variable -> (rows,) values. rate: frames a second that are shown: leakage
-    lasts for one of them. dram: J a byte.
+    lasts for one of them.
     """
     search = places(columns, SEARCH)
     raster = places(columns, RASTER)
@@ -184,29 +186,27 @@ def stages(of: Tables, columns: Mapping[str, Array], rate: float, dram: float) -
     )
     period = 1.0 / np.array(MENUS["clock"])[j]
     moved = of.bytes + of.search_bytes[search]
-    nodes = np.array(MENUS["node"])
-    event = np.asarray(cores.event_factor(nodes[:, None], np.array(MENUS["clock"])))[n, j]
-    shrink = np.asarray(core_area_factor(nodes))[n]
-    leak = np.asarray(cores.leakage(1.0, nodes))[n] / rate
+    event, leak = at.event[n, j], at.leak[n] / rate
     drawn_28 = {
-        "search": of.search_area[search],
-        "project": of.project_area[project],
-        "sort": of.sort_area[sort],
-        "raster": of.raster_area[raster],
+        "search": of.search_area[search] * at.area["search"],
+        "project": of.project_area[project] * at.area["project"],
+        "sort": of.sort_area[sort] * at.area["sort"],
+        "raster": of.raster_area[raster] * at.area["raster"],
     }
     total = np.sum(list(drawn_28.values()), axis=0)
+    shrink = at.shrink[n]
     return Stages(
         {
-            "search": of.search_time[search, j, k],
-            "project": of.project_cycles[project] * period,
-            "sort": of.sort_cycles[sort] * period,
-            "raster": of.raster_cycles[raster] * period,
-            "memory": moved / np.asarray(cores.bandwidth(np.array(MENUS["channels"])))[k],
+            "search": of.search_time[search, j, k] * at.time["search"],
+            "project": of.project_cycles[project] * at.time["project"] * period,
+            "sort": of.sort_cycles[sort] * at.time["sort"] * period,
+            "raster": of.raster_cycles[raster] * at.time["raster"] * period,
+            "memory": moved / at.attained[k],
         },
         {
             "search": of.search_energy[search] * event,
             **{part: joules * event for part, joules in of.energy.items()},
-            "memory": moved * dram + np.array(MENUS["channels"])[k] * (cores.CHANNEL_POWER / rate),
+            "memory": moved * at.dram + at.standing[k] / rate,
             "leakage": total * leak,
         },
         {part: area * shrink for part, area in drawn_28.items()},

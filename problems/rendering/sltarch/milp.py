@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pyomo.environ as pyo
 
 from ....costmodels import splatting_cores as cores
-from ....hardware.technology import core_area_factor
 from ...views import MilpView
 from .designs import HARDWARE, MENUS, RASTER, SEARCH, SHARED, options
 from .workload import Algorithm
@@ -54,28 +53,32 @@ class Component:
 
 def components(problem: SLTarch, algorithm: Algorithm) -> dict[str, Component]:
     """Tables of each component under each shared choice, from those the referee reads."""
-    of = problem.tables(algorithm)
+    of, at = problem.tables(algorithm), problem.prices
     shared = np.array(options(SHARED))
-    clock, node, channels = shared.T
-    j = np.searchsorted(MENUS["clock"], clock)
-    k = np.searchsorted(MENUS["channels"], channels)
-    event = np.asarray(cores.event_factor(node, clock))[:, None]
-    shrink = np.asarray(core_area_factor(node))[:, None]
-    leak = np.asarray(cores.leakage(1.0, node))[:, None] / problem.rate
+    clock = shared[:, 0]
+    j, n, k = (np.searchsorted(MENUS[name], shared[:, i]) for i, name in enumerate(SHARED))
+    event = at.event[n, j][:, None]
+    shrink = at.shrink[n][:, None]
+    leak = at.leak[n][:, None] / problem.rate
 
-    def made(seconds: Array, moved: Array, energy: Array, area: Array) -> Component:
-        shape = (len(shared), len(area))
-        joules = energy * event + moved * problem.dram_energy + area * leak
+    def made(part: str, seconds: Array, moved: Array, energy: Array, drawn_28: Array) -> Component:
+        shape = (len(shared), len(drawn_28))
+        area = drawn_28 * at.area[part]
+        joules = energy * event + moved * at.dram + area * leak
+        seconds = seconds * at.time[part]
         return Component(*(np.broadcast_to(v, shape) for v in (seconds, moved, joules, area * shrink)))
 
-    def cycled(cycles: Array, area: Array, energy: float) -> Component:
-        return made(cycles / clock[:, None], np.zeros_like(area), np.full_like(area, energy), area)
+    def cycled(part: str, cycles: Array, area: Array) -> Component:
+        energy = np.full_like(area, of.energy[part])
+        return made(part, cycles / clock[:, None], np.zeros_like(area), energy, area)
 
     return {
-        "search": made(of.search_time[:, j, k].T, of.search_bytes, of.search_energy, of.search_area),
-        "project": cycled(of.project_cycles, of.project_area, of.energy["project"]),
-        "sort": cycled(of.sort_cycles, of.sort_area, of.energy["sort"]),
-        "raster": cycled(of.raster_cycles, of.raster_area, of.energy["raster"]),
+        "search": made(
+            "search", of.search_time[:, j, k].T, of.search_bytes, of.search_energy, of.search_area
+        ),
+        "project": cycled("project", of.project_cycles, of.project_area),
+        "sort": cycled("sort", of.sort_cycles, of.sort_area),
+        "raster": cycled("raster", of.raster_cycles, of.raster_area),
     }
 
 
@@ -109,7 +112,8 @@ def view(problem: SLTarch, pins: Mapping[str, Any]) -> MilpView:
         ),
     )
     clock, _, channels = np.array(options(SHARED)).T
-    fill, rate = cores.FILL / clock, np.asarray(cores.bandwidth(channels))
+    at, k = problem.prices, np.searchsorted(MENUS["channels"], channels)
+    fill, rate = cores.FILL / clock, at.attained[k]
     deadline = problem.deadline  # seconds are counted in deadlines, so that tolerances mean something
     model.longest = pyo.Var(bounds=(0, None))
 
@@ -126,9 +130,9 @@ def view(problem: SLTarch, pins: Mapping[str, Any]) -> MilpView:
         model.stages.add(model.longest >= total("seconds", name, deadline))
     rest = pyo.quicksum(float(found.bytes / rate[g] / deadline) * model.shared[g] for g in allowed)
     model.stages.add(model.longest >= rest + total("bytes", "search", rate * deadline))
-    standing = channels * (cores.CHANNEL_POWER / problem.rate)
+    standing = at.standing[k] / problem.rate
     energy = total("joules") + pyo.quicksum(
-        float(found.bytes * problem.dram_energy + standing[g]) * model.shared[g] for g in allowed
+        float(found.bytes * at.dram + standing[g]) * model.shared[g] for g in allowed
     )
     filling = pyo.quicksum(float(fill[g]) * model.shared[g] for g in allowed)
 

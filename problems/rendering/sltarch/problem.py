@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ....costmodels import splatting_cores as cores
 from ....errors import SpaceError
+from ....hardware.technology import Law
 from ...batch import Batch
 from ...goal import Metric, ResolvedGoal
 from ...problem import Problem, param
@@ -22,6 +22,7 @@ from ...variables import Bool, Choice, Menu
 from ...views import MilpView
 from ..quality import implied_loss
 from .designs import HARDWARE, MENUS, Stages, Tables, stages, tables
+from .prices import SOURCES, Prices, prices, scaling_errors
 from .workload import Algorithm
 from .world import World, world
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ALGORITHM = ("subtree", "merging", "threshold", "group", "check", "interval")
-# Relative standard errors: of module areas between nodes, of energies and times that nobody measured here.
-AREA_ERROR, ENERGY_ERROR, TIME_ERROR = 0.2, 0.4, 0.3
+# Relative standard errors: of areas at 28 nm, of energies and times that nobody measured here; as draws are.
+AREA_ERROR, ENERGY_ERROR, TIME_ERROR = 0.1, 0.27, 0.2
 MOST_COPIES, MOST_GAUSSIANS = 16, 5_000_000
 
 
@@ -56,6 +57,12 @@ class SLTarch(Problem):
     loss_limit: float = param(0.1, unit="dB", help="PSNR that may be lost against the ground truth")
     truth: float = param(27.0, unit="dB", help="PSNR of the trained scene against its photographs")
     dram: str = param("lpddr4x", choices=("lpddr4x", "lpddr5"), help="kind of memory, for its energy")
+    scaling: str = param(
+        "deepscale",
+        choices=("deepscale", "stillmaker"),
+        help="table that scales areas and energies to a node: what papers use, or one nearer to foundries",
+    )
+    drawn: tuple[float, ...] = param((), help="standard normal deviations of the model's errors, in a draw")
 
     subtree = Menu(16, 32, 64, 128, 256)
     merging = Bool()
@@ -99,6 +106,11 @@ class SLTarch(Problem):
                 raise SpaceError(
                     f"parameter '{name}' of sltarch must lie between {low:,} and {high:,}, got {value:,}."
                 )
+        if self.drawn and (len(self.drawn) != len(SOURCES) or not np.isfinite(self.drawn).all()):
+            raise SpaceError(
+                f"parameter 'drawn' of sltarch must be empty or hold {len(SOURCES)} finite numbers, one a "
+                f"source of error; got {len(self.drawn)}."
+            )
         for name in ("distance", "rate", "loss_limit", "truth"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
@@ -133,9 +145,22 @@ class SLTarch(Problem):
         )
 
     @property
-    def dram_energy(self) -> float:
-        """J a byte."""
-        return cores.dram_energy(self.dram)
+    def prices(self) -> Prices:
+        """What events, areas and bytes cost, under this problem's draw of the errors."""
+        return prices(self.dram, cast(Law, self.scaling), self.drawn)
+
+    def draw(self, rng: np.random.Generator) -> Problem:
+        """One deviation a source of error; counts and quality are measured and stay."""
+        return self.replace(drawn=tuple(rng.standard_normal(len(SOURCES)).tolist()))
+
+    @property
+    def deviations(self) -> dict[str, float]:
+        """What a draw changed: source -> its standard normal value."""
+        return dict(zip(SOURCES, self.drawn, strict=True)) if self.drawn else {}
+
+    def measurement(self, source: str) -> str:
+        """What would settle a source of error."""
+        return SOURCES[source].measurement if source in SOURCES else ""
 
     def algorithm(self, point: Mapping[str, Any]) -> Algorithm:
         """The algorithm of a point."""
@@ -181,15 +206,20 @@ class SLTarch(Problem):
             made["loss"][chosen] = self.loss_of(found)
         return {
             "energy": Estimate(made["energy"], ENERGY_ERROR),
-            "area": Estimate(made["area"], AREA_ERROR),
+            "area": Estimate(made["area"], self._area_error(x)),
             "frame_time": Estimate(made["frame_time"], TIME_ERROR),
             "power": Estimate(made["energy"] * self.rate, ENERGY_ERROR),
             "loss": made["loss"],
         }
 
+    def _area_error(self, x: Batch) -> Any:
+        """(rows,) relative standard error of the area: of units at 28 nm, and of scaling them to the node."""
+        scaled = np.hypot(AREA_ERROR, scaling_errors()["area"])
+        return scaled[np.searchsorted(MENUS["node"], x.node)]
+
     def stages(self, found: Tables, columns: Mapping[str, Any]) -> Stages:
         """Seconds, joules and areas of designs by part."""
-        return stages(found, columns, self.rate, self.dram_energy)
+        return stages(found, columns, self.rate, self.prices)
 
     def stages_of(self, point: Mapping[str, Any]) -> tuple[Tables, Stages]:
         """The tables of a point's algorithm, and its design's parts as arrays of one row."""

@@ -9,7 +9,7 @@ from tradespace.errors import DataError, SpaceError
 from tradespace.hardware import device
 from tradespace.hardware.accelerators import accelerator, names
 from tradespace.hardware.technology import core_area_factor, core_energy_factor
-from tradespace.problems.rendering.sltarch import baselines, designs, milp, workload
+from tradespace.problems.rendering.sltarch import baselines, designs, milp, prices, workload
 from tradespace.problems.rendering.sltarch.problem import ALGORITHM, SLTarch
 from tradespace.problems.rendering.sltarch.reproduce import in_order
 
@@ -199,6 +199,49 @@ def test_front_of_nested_is_in_the_space_and_feasible(problem):
     assert found.metrics["frame_time"] <= part.deadline
 
 
+def test_draws_spread_as_far_as_is_stated(problem):
+    part = problem.fix(**ALGORITHMIC)
+    batch = part.space.sample(np.random.default_rng(0), 30)
+    nominal = part.score(batch)
+    assert part.deviations == {}
+    drawn = [part.draw(np.random.default_rng(i)) for i in range(150)]
+    assert list(drawn[0].deviations) == list(prices.SOURCES)
+    assert len({tuple(d.deviations.values()) for d in drawn}) == len(drawn)
+    scores = [d.score(batch).metrics for d in drawn]
+    for name in ("energy", "area", "frame_time", "power"):
+        spread = np.log([s[name] / nominal.metrics[name] for s in scores]).std(axis=0)
+        assert np.mean(spread < 1.5 * nominal.sigma[name]) > 0.8, name
+        assert np.median(spread / nominal.sigma[name]) > 0.6, name
+    assert all(np.array_equal(s["loss"], nominal.metrics["loss"]) for s in scores)
+    assert all(part.measurement(source) for source in prices.SOURCES)
+
+
+def test_a_draw_moves_what_its_source_says(problem):
+    """One source at a time: area alone scales areas, DRAM alone the energy, bandwidth alone the time."""
+    part = problem.fix(**ALGORITHMIC, node=16)
+    batch = part.space.sample(np.random.default_rng(1), 20)
+    nominal = part.score(batch).metrics
+
+    def moved(source):
+        z = tuple(float(name == source) for name in prices.SOURCES)
+        found = part.replace(drawn=z).score(batch).metrics
+        return {n for n in found if not np.allclose(found[n], nominal[n], rtol=1e-12)}
+
+    assert moved("scaling of area") == {"area"}
+    assert moved("energy of DRAM") == moved("leakage") == {"energy", "power"}
+    assert moved("bandwidth attained") <= {"frame_time"}
+    assert moved("cycles of GSCore's units") == {"frame_time"}
+    assert moved("area of raster cores") == {"area", "energy", "power"}  # leakage follows the area
+
+
+def test_the_view_agrees_with_a_drawn_referee(problem):
+    part = small(problem).draw(np.random.default_rng(3)).replace(scaling="stillmaker")
+    goal = ts.Goal(minimize=("energy",))
+    every, view = ts.solve(part, "exhaustive", goal=goal), ts.solve(part, "milp", goal=goal)
+    assert view.metrics["energy"] == pytest.approx(every.metrics["energy"], rel=1e-9)
+    assert view.certificate.kind == "proven"
+
+
 def test_designs_number_their_settings():
     columns = {n: np.array([v[-1], v[0]]) for n, v in designs.MENUS.items()}
     assert designs.places(columns, designs.SEARCH).tolist() == [len(designs.options(designs.SEARCH)) - 1, 0]
@@ -239,6 +282,7 @@ def test_summary_figures_and_explanations(problem):
         ({"distance": float("nan")}, "'distance' of sltarch must be a positive number, got nan"),
         ({"elevation": 90.0}, "'elevation' of sltarch must lie within -90 and 90 degrees"),
         ({"dram": "ddr9"}, "must be one of lpddr4x, lpddr5; got 'ddr9'"),
+        ({"drawn": (1.0,)}, "'drawn' of sltarch must be empty or hold 13 finite numbers"),
     ],
 )
 def test_bad_parameters_are_one_sentence(parameters, words):
