@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 COUNTED = 0.1  # share of the applications that only warm up the queue
 DEADLINES = (1.2, 1.5, 2.0)
+# Sources of error. Work of a token: what the calibrated law of an iteration is off by on an unseen model.
+# Cold starts: the paper's two constants; a guess. Demand: the standard error of a class's recorded mean.
+TOKEN, COLD, DEMAND = "work of a token", "cold start of ", "demand of "
+TOKEN_ERROR, COLD_ERROR = 0.1, 0.3
 
 
 class Hermes(Problem):
@@ -63,6 +68,7 @@ class Hermes(Problem):
     per_input: float = param(1e-4, unit="s", help="work of a prompt token")
     per_output: float = param(0.06, unit="s", help="work of an output token")
     simulation_seed: int = param(0, help="seed of the simulated applications")
+    drawn: tuple[float, ...] = param((), help="standard normal deviations of the model's errors, in a draw")
 
     ranks = Float(0, 1, shape=("row_count", "levels"))
     prewarm = Menu(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, NEVER, shape="external_count")
@@ -91,6 +97,38 @@ class Hermes(Problem):
             )
         if self.load >= 1:
             _announce_overload(self.load, self.applications)
+        if self.drawn and not (len(self.drawn) == len(self.sources) and np.isfinite(self.drawn).all()):
+            raise SpaceError(
+                f"parameter 'drawn' of hermes must be empty or hold {len(self.sources)} finite numbers, one "
+                f"a source of error; got {len(self.drawn)}."
+            )
+
+    # --- what it may get wrong -----------------------------------------------------------------------
+    @property
+    def sources(self) -> dict[str, float]:
+        """Source of error -> its relative standard error: service times, cold starts, demand by class."""
+        return _sources(self.trace, self.history, self.per_input, self.per_output)
+
+    def draw(self, rng: np.random.Generator) -> Problem:
+        """One deviation a source; what the scheduler believes and when applications arrive stay."""
+        return self.replace(drawn=tuple(rng.standard_normal(len(self.sources)).tolist()))
+
+    @property
+    def deviations(self) -> dict[str, float]:
+        """What a draw changed: source -> its standard normal value."""
+        return dict(zip(self.sources, self.drawn, strict=True)) if self.drawn else {}
+
+    def measurement(self, source: str) -> str:
+        """What would settle a source of error."""
+        if source == TOKEN:
+            return "time prompts and answers on the serving engine; set --per-input and --per-output"
+        if source.startswith(COLD):
+            return f"time cold starts of the backend; set --{source.removeprefix(COLD)}-warm-up"
+        return f"record more runs of {source.removeprefix(DEMAND)}; set --trace and --history"
+
+    def _off(self, source: str) -> float:
+        """The factor by which this draw moves a source."""
+        return float(np.exp(self.deviations.get(source, 0.0) * self.sources.get(source, 0.0)))
 
     # --- what there is to serve ----------------------------------------------------------------------
     @property
@@ -141,8 +179,19 @@ class Hermes(Problem):
 
     @property
     def jobs(self) -> Jobs:
-        """The simulated applications as the queue sees them."""
-        return _served(*self._applications_key)[1]
+        """The simulated applications as the queue sees them; under a draw they need more or less work."""
+        if not self.drawn:
+            return _served(*self._applications_key)[1]
+        return self._moved_jobs
+
+    @cached_property
+    def _moved_jobs(self) -> Jobs:
+        (_, runs, _), jobs = _served(*self._applications_key)
+        token = self._off(TOKEN)
+        language = np.array([s.backend == LANGUAGE for run in runs for s in run])
+        demand = np.array([self._off(DEMAND + name) for name in self.graphs])
+        by_stage = np.repeat(demand[jobs.kind], np.diff(jobs.stage_start))
+        return replace(jobs, work=jobs.work * by_stage * np.where(language, token, 1.0))
 
     @property
     def _applications_key(self) -> tuple[Any, ...]:
@@ -175,6 +224,7 @@ class Hermes(Problem):
         """
         made = make(policy, self.scene) if isinstance(policy, str) else policy
         warm_up = {"docker": self.docker_warm_up, "dnn": self.dnn_warm_up}
+        warm_up = {place: seconds * self._off(COLD + place) for place, seconds in warm_up.items()}
         backends = prepared(
             self.prospects,
             self.places,
@@ -298,6 +348,15 @@ def _walks(trace: Path | None, history: int) -> dict[str, list[Run]]:
 @lru_cache(maxsize=8)
 def _prospects(trace: Path | None, history: int, per_input: float, per_output: float) -> Prospects:
     return prospects(_walks(trace, history), per_input=per_input, per_output=per_output)
+
+
+@lru_cache(maxsize=8)
+def _sources(trace: Path | None, history: int, per_input: float, per_output: float) -> dict[str, float]:
+    found = {TOKEN: TOKEN_ERROR, COLD + "docker": COLD_ERROR, COLD + "dnn": COLD_ERROR}
+    for name, walked in _walks(trace, history).items():
+        totals = np.array([sum(stage_work(s, per_input, per_output) for s in run) for run in walked])
+        found[DEMAND + name] = float(totals.std() / max(totals.mean(), 1e-12) / np.sqrt(len(totals)))
+    return found
 
 
 @lru_cache(maxsize=32)

@@ -41,6 +41,42 @@ def problem() -> Hermes:
     return Hermes(applications=600, history=200, levels=24)
 
 
+# --- errors of the model ------------------------------------------------------------------------------
+def test_a_draw_moves_work_and_cold_starts_and_nothing_else(problem: Hermes) -> None:
+    point = problem.space.batch(problem.point())
+    nominal = problem.score(point).metrics
+
+    def under(source: str, z: float = 1.0) -> tuple[Hermes, dict[str, float]]:
+        drawn = problem.replace(drawn=tuple(z * (name == source) for name in problem.sources))
+        return drawn, {n: float(v[0] / nominal[n][0]) for n, v in drawn.score(point).metrics.items()}
+
+    assert problem.deviations == {}
+    assert under("work of a token", 0.0)[1] == dict.fromkeys(nominal, 1.0)
+    slower, moved = under("work of a token")
+    language = slower.jobs.place == 0
+    assert slower.jobs.work[language] == pytest.approx(np.exp(0.1) * problem.jobs.work[language])
+    assert np.array_equal(slower.jobs.work[~language], problem.jobs.work[~language])
+    assert np.array_equal(slower.jobs.arrival, problem.jobs.arrival)
+    assert moved["mean_completion"] > 1.1  # the queue grows faster than the work
+    assert under("cold start of docker")[1]["cold_wait"] > 1.0
+    kind = list(problem.graphs)[3]
+    own, _ = under(f"demand of {kind}")
+    ratio = own.jobs.total / problem.jobs.total
+    assert np.all((ratio > 1.0 + 1e-9) == (problem.jobs.kind == 3))
+    assert own.prospects is problem.prospects
+
+
+def test_draws_name_every_source_and_what_settles_it(problem: Hermes) -> None:
+    drawn = problem.draw(np.random.default_rng(0))
+    assert list(drawn.deviations) == list(problem.sources)
+    assert len(problem.sources) == 3 + len(problem.graphs)
+    assert all(problem.measurement(source) for source in problem.sources)
+    again = drawn.fix(refresh=5)
+    assert again.deviations == drawn.deviations
+    with pytest.raises(SpaceError, match="'drawn' of hermes must be empty or hold 12 finite numbers"):
+        problem.replace(drawn=(0.0, 1.0))
+
+
 # --- demand graphs ------------------------------------------------------------------------------------
 def test_walks_end_and_have_the_recorded_mean() -> None:
     graph = PDGraph("loop", {"a": Unit("a", "llm", ((2, 10, 5, 0),), ("a", "end"))}, ("a",))
