@@ -132,7 +132,8 @@ class Astraea(Problem):
         """Error of going from one step to another without asking the model between: (steps, steps + 1)."""
         rows, few = jumps.single_skips(self.steps), self.calibration[:SKIP_PROMPTS]
         skipped = self.trials.quality(rows, few)[:, :, 0].T
-        return jumps.jump_errors(*map(self.trials.jumps, (self.calibration, few)), skipped)
+        local, tried = self.trials.jumps(self.calibration), self.trials.jumps(few)
+        return jumps.jump_errors(local, tried, skipped)
 
     def ready(self, progress: Progress | None = None) -> None:
         """Train the model, time it and measure its sensitivities, each where nobody did."""
@@ -191,7 +192,8 @@ class Astraea(Problem):
 
     def chosen_steps(self, whole: int) -> shares.Tenths:
         """Whole steps where leaving out the others costs least, by the errors of jumps."""
-        return jumps.best_paths(self.jump_errors, whole, 1)[0]
+        best: shares.Tenths = jumps.best_paths(self.jump_errors, whole, 1)[0]
+        return best
 
     def baselines(self, budget: float) -> dict[str, shares.Tenths]:
         """Schedules without a search, at a budget of tokens, by name."""

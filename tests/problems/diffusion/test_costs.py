@@ -1,6 +1,7 @@
 """What a step costs by shape, budgets on the grid, and the quality protocol."""
 
 import doctest
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +101,43 @@ def test_greedy_is_optimal_where_every_step_gains_less_and_less():
     made = shares.greedy(error, total)
     assert made.sum() == total
     assert error[np.arange(3), made].sum() == pytest.approx(best)
+
+
+def test_ssim_is_its_definition_window_by_window():
+    rng = np.random.default_rng(3)
+    one = rng.integers(256, size=(1, 13, 14, 3)).astype(np.uint8)
+    other = np.clip(one + rng.normal(0, 20, one.shape), 0, 255).astype(np.uint8)
+    far = np.arange(-5, 6)
+    window = np.exp(-(far[:, None] ** 2 + far**2) / (2 * 1.5**2))
+    window /= window.sum()
+    made = []
+    for y, x, c in np.ndindex(3, 4, 3):
+        a, b = (v[0, y : y + 11, x : x + 11, c].astype(float) for v in (one, other))
+        mean_a, mean_b = (window * a).sum(), (window * b).sum()
+        var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+        cov = (window * (a - mean_a) * (b - mean_b)).sum()
+        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        made.append((2 * mean_a * mean_b + c1) * (2 * cov + c2)
+                    / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)))  # fmt: skip
+    assert quality.ssim(other, one) == pytest.approx(np.mean(made), abs=1e-12)
+
+
+PUBLISHED = Path(__file__).resolve().parents[4] / "shared" / "data" / "training"
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published clips are not here")
+def test_ssim_of_published_clips_is_that_of_scikit_image():
+    metrics = pytest.importorskip("skimage.metrics")
+    pytest.importorskip("av")
+    from tradespace.problems.diffusion.clips import read_clip
+
+    folder = PUBLISHED / "astraea_opensora_elephant"
+    clip, reference = (read_clip(folder / name)[25:26] for name in ("ours0.5.mp4", "origin.mp4"))
+    theirs = metrics.structural_similarity(
+        clip[0], reference[0], gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+        data_range=255, channel_axis=-1,
+    )  # fmt: skip
+    assert quality.ssim(clip, reference) == pytest.approx(theirs, abs=1e-6)
 
 
 def test_psnr_and_ssim_of_known_differences():
