@@ -162,6 +162,10 @@ class Astraea(Problem):
 
     def guesses(self, goal: ResolvedGoal) -> Sequence[Mapping[str, Any]]:
         """The schedules that people write by hand, and those that the measurements suggest."""
+        if not budgeting.bounds(goal):
+            wholes = range(self.steps, 1, -1)
+            spread = [jumps.best_paths(self.jump_errors, whole, 1)[0] for whole in wholes]
+            return budgeting.as_points([*spread, *shares.plain(self.budget, self.steps).values()])
         named = self.within(goal)
         whole = 1 + int((named["chosen steps"] == TENTHS).sum())
         paths = jumps.best_paths(self.jump_errors, whole, PATHS)

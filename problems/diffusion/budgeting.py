@@ -62,15 +62,15 @@ def fit(law: StepLaw, tenths: Tenths, goal: ResolvedGoal) -> Tenths:
 
     Keeps the shape of a ramp; `mend` keeps whole and empty steps.
     """
-    bounds = _bounds(goal)
-    if not bounds:
+    limits = bounds(goal)
+    if not limits:
         return tenths
     low = np.zeros(len(tenths), np.int64)
     high = np.full(len(tenths), TENTHS * tenths.shape[1])
     while (low < high).any():
         middle = (low + high + 1) // 2
         found = costs(law, _projected(tenths, middle))
-        inside = np.all([found[name] <= bound for name, bound in bounds.items()], axis=0)
+        inside = np.all([found[name] <= bound for name, bound in limits.items()], axis=0)
         low, high = np.where(inside, middle, low), np.where(inside, high, middle - 1)
     return _projected(tenths, low)
 
@@ -82,8 +82,8 @@ def mend(law: StepLaw, tenths: Tenths, goal: ResolvedGoal) -> Tenths:
     partial one lowered as little as will do. Where quality is all that is asked for, what is left is then
     spent: on steps made whole, and on raising partial ones; an empty step does not become a partial one.
     """
-    bounds = _bounds(goal)
-    if not bounds:
+    limits = bounds(goal)
+    if not limits:
         return tenths
     made, rows = tenths.copy(), np.arange(len(tenths))
     order = _shuffled(tenths)
@@ -94,8 +94,8 @@ def mend(law: StepLaw, tenths: Tenths, goal: ResolvedGoal) -> Tenths:
         "time_share": law.seconds / (full * steps),
         "flops": law.flops,
     }
-    tables = np.array([each[name] for name in bounds])
-    slack = np.array(list(bounds.values())) * (1 + 1e-12) - tables[:, -1]
+    tables = np.array([each[name] for name in limits])
+    slack = np.array(list(limits.values())) * (1 + 1e-12) - tables[:, -1]
     spent = tables[:, made].sum(axis=2)  # (bounds, rows)
     levels = np.arange(TENTHS + 1)
 
@@ -125,14 +125,14 @@ def mend(law: StepLaw, tenths: Tenths, goal: ResolvedGoal) -> Tenths:
 
 def whole_steps(law: StepLaw, steps: int, goal: ResolvedGoal) -> int:
     """Most whole steps, the first included, that the goal's limits leave where the others are empty."""
-    bounds = _bounds(goal)
+    limits = bounds(goal)
     rows = np.where(np.arange(steps - 1) < np.arange(steps)[:, None], TENTHS, 0)
     found = costs(law, rows)
-    inside = np.all([found[name] <= bound * (1 + 1e-12) for name, bound in bounds.items()], axis=0)
+    inside = np.all([found[name] <= bound * (1 + 1e-12) for name, bound in limits.items()], axis=0)
     return 1 + int(np.flatnonzero(np.broadcast_to(inside, steps))[-1]) if np.any(inside) else 1
 
 
-def _bounds(goal: ResolvedGoal) -> dict[str, float]:
+def bounds(goal: ResolvedGoal) -> dict[str, float]:
     """Upper limits on what steps add up to."""
     return {
         limit.metric: limit.bound for limit in goal.limits if limit.sense == "<=" and limit.metric in SUMMED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,17 @@ from .law import SHARES, StepLaw, shape_law
 from .published import BUDGETS, CLIPS, DEVICES, TABLE, Row
 from .shapes import SHAPES
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .astraea import Astraea
+
 Array = npt.NDArray[np.float64]
 READ = "table read; selection and sparse attention read in reviews; shapes read, resolution inferred"
 RECONSTRUCTED = "read off a figure; exchange between devices reconstructed"
 SSIM_EVERY = 10
 FRONT = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+LISTED = ("uniform", "fewer steps", "knapsack", "chosen steps")
 
 
 def at_budget(costs: Array, budget: float, steps: int) -> float:
@@ -136,26 +142,30 @@ def _clips(data: Path | None) -> Iterator[dict[str, Any]]:
             }
 
 
-def _small() -> Iterator[dict[str, Any]]:
-    """The front of our small model: budgets against PSNR, without a search and by the knapsack."""
+def _trained() -> Astraea | str:
+    """The problem of the small model, or why it is left out."""
     import importlib.util
 
     if importlib.util.find_spec("torch") is None:
-        yield {
-            "quantity": "Front of our small model: not run; it needs torch (pip install 'tradespace[torch]')."
-        }
-        return
+        return "it needs torch (pip install 'tradespace[torch]')"
     from . import training
     from .astraea import Astraea
     from .description import DiTConfig
 
     if not training.weights_path(DiTConfig()).is_file():
-        yield {"quantity": "Front of our small model: not run; train it first with 'optimize run astraea'."}
+        return "train it first with 'optimize run astraea'"
+    return Astraea()
+
+
+def _small() -> Iterator[dict[str, Any]]:
+    """The front of our small model: budgets against PSNR, without a search."""
+    problem = _trained()
+    if isinstance(problem, str):
+        yield {"quantity": f"Front of our small model: not run; {problem}."}
         return
-    problem = Astraea()
     for budget in FRONT:
         named = problem.baselines(budget)
-        for name in ("uniform", "u-shape", "knapsack"):
+        for name in LISTED:
             found = problem.score({"share": (named[name] / 10).tolist()}).metrics
             yield {
                 "quantity": f"PSNR dB at {budget:.0%}, {name}",
@@ -164,6 +174,22 @@ def _small() -> Iterator[dict[str, Any]]:
                 "assumptions": f"{float(found['time_share'][0]):.3f} of the full time on this machine",
                 "source": "reconstructed: another model than the paper's",
             }
+
+
+def figures() -> dict[str, Figure]:
+    """Published ratios beside ours; of the small model, where it is trained, front, schedules and frames."""
+    from . import paper_figures
+
+    gpu, made = device("a100-sxm-80gb"), {}
+    for name, row in TABLE.items():
+        shape = SHAPES[name]
+        plain, scaled = (shape_law(gpu, shape, full_time=t) for t in (None, row.a100[0]))
+        for budget in BUDGETS:
+            made["operations", name, budget] = run_ratio(plain.flops, budget, shape.steps)
+            made["seconds on an A100", name, budget] = run_ratio(scaled.seconds, budget, shape.steps)
+    drawn = {"ratios": paper_figures.ratios(made)}
+    problem = _trained()
+    return drawn if isinstance(problem, str) else {**drawn, **paper_figures.small_model(problem, FRONT)}
 
 
 def remarks() -> Iterator[dict[str, Any]]:
