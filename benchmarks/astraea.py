@@ -1,6 +1,7 @@
 """Schedules found by search against those written by hand, in the time that half of the tokens takes.
 
     python benchmarks/astraea.py [--evals 48] [--repeats 3] [--out DIR]
+    python benchmarks/astraea.py --front [--evals 40] [--out DIR]
     python benchmarks/astraea.py --table problems/diffusion/data/sensitivities.json
 
 Every schedule is brought to the time of the uniform one (law measured on this machine). A search sees the
@@ -112,8 +113,12 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=7, help="seed of the unseen prompts")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--front", action="store_true", help="quality against time, a run a solver")
     parser.add_argument("--table", type=Path, help="only measure the sensitivities that ship, into a file")
     given = parser.parse_args()
+    if given.front:
+        fronts(given.evals, given.out)
+        return
     if given.table:
         write_table(given.table)
         return
@@ -138,6 +143,35 @@ def main() -> None:
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
         picture(hand, found).savefig(given.out / "astraea-schedules.png", dpi=150)
+
+
+def fronts(evals: int, out: Path | None) -> None:
+    """Quality against time by one run of each solver with as many evaluations, and without a search."""
+    problem = Astraea(prompts=4)
+    problem.ready()
+    goal = ts.Goal(maximize=("psnr",), minimize=("time_share",), no_limits=("kept",))
+    found: dict[str, list[tuple[float, float]]] = {}
+    for solver in ("nsga2", "tpe", "random"):
+        result = ts.solve(problem, solver, goal, ts.Budget(evaluations=evals), seed=0)
+        found[solver] = list(zip(result.front["time_share"], result.front["psnr"], strict=True))
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for budget in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        named = problem.baselines(budget)
+        for name in ("uniform", "fewer steps", "knapsack", "chosen steps"):
+            scores = problem.score({"share": (named[name] / 10).tolist()}).metrics
+            lines.setdefault(name, []).append((float(scores["time_share"][0]), float(scores["psnr"][0])))
+    limits = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    print(f"best PSNR (dB), 4 calibration prompts, {evals} evaluations, within a share of the full time of")
+    print(f"{'':14s}" + "".join(f"{limit:8.1f}" for limit in limits))
+    for name, points in {**found, **lines}.items():
+        best = [max((q for t, q in points if t <= limit + 1e-9), default=float("nan")) for limit in limits]
+        print(f"{name:14s}" + "".join(f"{value:8.2f}" for value in best))
+    if out:
+        from tradespace.problems.diffusion.paper_figures import front
+
+        out.mkdir(parents=True, exist_ok=True)
+        title = f"Fronts of {evals} evaluations (dashed), and schedules without a search"
+        front(lines, "PSNR, calibration prompts (dB)", title, found).savefig(out / "front.png", dpi=150)
 
 
 def write_table(path: Path) -> None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .astraea import Astraea
 
 SHOWN = ("uniform", "ramp down", "u-shape", "fewer steps", "knapsack", "chosen steps")
-COLOURS = {"chosen steps": ACCENT, "fewer steps": INK, "uniform": "#2563eb", "knapsack": "#15803d"}
+COLOURS = {"chosen steps": ACCENT, "fewer steps": INK, "uniform": "#2563eb", "knapsack": "#15803d",
+           "ramp down": "#9333ea", "u-shape": "#d97706"}  # fmt: skip
 FRAMES = ("full run", "chosen steps", "fewer steps", "uniform")
 Points = Mapping[str, list[tuple[float, float]]]
 
@@ -52,7 +53,7 @@ def front(lines: Points, ylabel: str, title: str, points: Points | None = None) 
     for name, found in (points or {}).items():
         along = np.array(sorted(found))
         axes.step(along[:, 0], along[:, 1], "--", where="post", linewidth=1, marker="x", label=name)
-    axes.set(xlabel="time of the full run", ylabel=ylabel, title=title)
+    axes.set(xlabel="time over that of the full run", ylabel=ylabel, title=title)
     axes.title.set_fontsize(10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
