@@ -104,7 +104,8 @@ class Soak:
             told.append(f"{type(error).__name__}: {error}")
         told += [f"still runs: {line}" for line in self.processes.orphans()]
         litter = self.processes.litter()
-        self.ledger.counts["temporary files after kills" if self.killed else "temporary files"] += len(litter)
+        for left in litter if self.killed else ():
+            self.ledger.counts[f"temporary files after SIGKILL: {left[:5]}..."] += 1
         if litter and not self.killed:
             told.append(f"temporary files left: {', '.join(litter)}")
         if os.path.lexists(f"{self.journal}.lock"):
@@ -424,10 +425,10 @@ class Soak:
         self.go_on(case, run, expected)
 
     def disk(self) -> None:
-        """A disk of 300 kB that fills up, then one that is read-only (as root)."""
+        """A disk of some 10 kB that fills up, then one that is read-only (as root)."""
         case, expected = self.drawn(workers=1)
         disk = self.here / "disk"
-        with tmpfs(disk, "300k") as mounted:
+        with tmpfs(disk, f"{int(self.rng.integers(6, 60)) * 4}k") as mounted:
             if not mounted:
                 self.ledger.counts["disks not mounted"] += 1
                 return

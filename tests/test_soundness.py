@@ -55,6 +55,7 @@ def test_nothing_from_outside_is_executed_or_unpickled() -> None:
 
 # --- readers ---------------------------------------------------------------------------------------------
 def fuzzing() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location("fuzz", ROOT / "benchmarks" / "fuzz.py")
     assert spec is not None
     assert spec.loader is not None

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,15 +35,27 @@ def host_law(name: str, trial: Trials, progress: Progress | None = None) -> Step
     key = json.dumps([VERSION, shape, trial.steps, probe().family, torch.__version__])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = configuration_folder() / "diffusion" / f"{name}-{digest}.json"
-    if path.is_file():
-        record = json.loads(path.read_text())
-    else:
-        record = _timed(trial, progress)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(record))
-        draft.replace(path)
+    kept = kept_law(path)
+    if kept is not None:
+        return kept
+    record = _timed(trial, progress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(record))
+    draft.replace(path)
     return as_law(record)
+
+
+def kept_law(path: Path) -> StepLaw | None:
+    """The law in a file; None where there is none, or it is damaged, so that it is timed anew."""
+    try:
+        law = as_law(json.loads(path.read_text()))
+        seconds, sigma = np.asarray(law.seconds, float), float(law.sigma)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    sound = seconds.shape == SHARES.shape and (np.diff(seconds) >= 0).all() and seconds[-1] > 0
+    numbers = np.isfinite([*seconds, *np.asarray(law.flops, float), sigma, float(law.cache)]).all()
+    return law if sound and numbers and 0 <= sigma < 1 else None
 
 
 def as_law(record: dict[str, Any]) -> StepLaw:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,6 +43,31 @@ def example(problem: AdaccModule) -> tuple[Tensor, Tensor]:
     return draw_batch(characters(), problem.batch, problem.sequence, torch.Generator().manual_seed(0))
 
 
+def kept_graph(path: Path) -> Graph | None:
+    """The graph in a file; None where there is none, or it is damaged, so that it is measured anew."""
+    try:
+        graph = Graph.from_record(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    parts = [graph, *graph.saved, *(way for tensor in graph.saved for way in tensor.treatments)]
+    inside = all(0 <= parent < len(graph.saved) for tensor in graph.saved for parent in tensor.parents)
+    return graph if inside and graph.other.ndim == 1 and all(_sound(part) for part in parts) else None
+
+
+def _sound(part: Any) -> bool:
+    """Whether each plain field of a record holds what it says: a text, or a finite number of at least -1."""
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if field.type == "str":
+            if not isinstance(value, str):
+                return False
+        elif field.type in {"int", "float"}:
+            number = isinstance(value, int if field.type == "int" else (int, float))
+            if isinstance(value, bool) or not number or not -1 <= value < 2**62:
+                return False
+    return True
+
+
 def measured(problem: AdaccModule) -> Graph:
     """The graph of a problem's small module: from the user's configuration folder, or measured and put
     there."""
@@ -49,8 +76,9 @@ def measured(problem: AdaccModule) -> Graph:
         return _MEASURED[key]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = configuration_folder() / "modules" / f"{problem.module}-{name}.json"
-    if path.is_file():
-        graph = Graph.from_record(json.loads(path.read_text()))
+    kept = kept_graph(path)
+    if kept is not None:
+        graph = kept
     else:
         with one_thread():
             graph = profile(small_module(problem), example(problem), optimizer=problem.optimizer).graph
