@@ -199,11 +199,8 @@ def cache_readers(folder: Path) -> Iterator[Reader]:
     state = {"cursor": np.array(3), "x": np.arange(4), "front": np.eye(3)}
     RunFolder(folder).write_arrays("s.npz", state)
     good = (folder / "s.npz").read_bytes()
-    yield Reader("arrays", "bytes", (good,), from_file(folder, "a.npz", lambda p: arrays(RunFolder(folder))))
-
-    def arrays(kept: RunFolder) -> Any:
-        return kept.read_arrays("a.npz")
-
+    kept = RunFolder(folder)
+    yield Reader("arrays", "bytes", (good,), from_file(folder, "a.npz", lambda p: kept.read_arrays(p.name)))
     yield from streamed_readers(folder, resume)
     yield from torch_readers(folder)
 

@@ -49,14 +49,14 @@ class Coefficients:
             return cls(
                 {k: float(v) for k, v in record["values"].items()},
                 float(record["sigma"]),
-                tuple(record.get("decades", ())),
-                tuple(record.get("sigmas", ())),
+                tuple(float(v) for v in record.get("decades", ())),
+                tuple(float(v) for v in record.get("sigmas", ())),
                 tier,
                 {k: (float(v[0]), float(v[1])) for k, v in record.get("ranges", {}).items()},
                 record.get("report", {}),
                 source,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise DataError(f"coefficients from {source} cannot be read: {error!r}") from None
 
 
@@ -76,6 +76,8 @@ def find(device: Device, family: str, dtype: str) -> Coefficients:
     """The coefficients of one operator family for one number format."""
     own = device.calibration.get(family)
     if own:
+        if not isinstance(own, Mapping):
+            raise DataError(f"the calibration of {device.name} for {family} is damaged; calibrate it again.")
         entry, exact = _nearest(own, dtype)
         tier: Tier = "calibrated" if exact and not device.varied else "same family"
         return _widened(Coefficients.from_record(entry, tier, f"calibration of {device.name}"))

@@ -27,7 +27,7 @@ def host() -> Device:
     if stored.is_file():
         try:
             return Device.from_record(json.loads(stored.read_text()))
-        except (json.JSONDecodeError, DataError) as error:
+        except (OSError, ValueError, RecursionError, DataError) as error:
             raise DataError(f"{stored} cannot be read ({error}); run `optimize calibrate` again") from None
     return probe()
 

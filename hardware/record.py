@@ -22,6 +22,7 @@ from .dtypes import canonical
 
 Value: TypeAlias = "float | NDArray[np.float64]"
 Kind = Literal["datasheet", "derived", "measured", "literature", "guess"]
+DEVICE_KINDS = ("gpu", "cpu", "accelerator")
 KINDS: tuple[str, ...] = ("datasheet", "derived", "measured", "literature", "guess")
 
 
@@ -293,6 +294,16 @@ class Device:
     def from_record(cls, record: Mapping[str, Any]) -> Device:
         """The inverse of `record`; DataError names a missing part."""
         try:
+            names = [record[key] for key in ("name", "kind", "family")] + [record.get("origin", "")]
+            for key in ("levels", "links", "core_levels"):
+                names += record[key]
+            odd = next((name for name in names if not isinstance(name, str)), None)
+            if odd is not None or record["kind"] not in DEVICE_KINDS:
+                raise TypeError(f"{record['kind'] if odd is None else odd!r} is no name of a part or kind")
+            if "dram" not in record["levels"]:
+                raise TypeError("its levels lack 'dram'")
+            if not isinstance(record.get("calibration", {}), Mapping):
+                raise TypeError("its calibration is no table")
             table = {
                 name: Quantity(
                     np.asarray(q["value"], dtype=np.float64) if isinstance(q["value"], list) else q["value"],
@@ -322,6 +333,8 @@ class Device:
             )
         except KeyError as missing:
             raise DataError(f"the device record lacks {missing}") from None
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise DataError(f"the device record is damaged: {error}") from None
 
     @cached_property
     def digest(self) -> str:

@@ -33,6 +33,7 @@ from .shipping import Parcel, parcel, score_parcel
 SHARD = {"fast": 1_024, "slow": 1}
 WORKER_DIED = "a worker process died (killed, or out of memory); resume the run with fewer --workers."
 CONNECT_SECONDS = 5
+MOST_WORKERS = 1_024
 EXECUTORS = "dask://HOST:PORT, or MODULE:FUNCTION that makes a concurrent.futures executor"
 
 
@@ -96,6 +97,8 @@ class Evaluator:
     """
 
     def __init__(self, problem: Problem, workers: int = 1, executor: Executor | str | None = None) -> None:
+        if not 1 <= workers <= MOST_WORKERS:
+            raise DataError(f"workers must be 1 to {MOST_WORKERS:,} processes of this machine, got {workers}.")
         self.problem, self.workers = problem, workers
         self.shard = SHARD[problem.cost]
         self._address = executor if isinstance(executor, str) else None

@@ -17,6 +17,7 @@ import os
 import time
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ from .tail import Tail
 Array = npt.NDArray[Any]
 FLUSH_ROWS, FLUSH_BYTES, FLUSH_SECONDS = 65_536, 32 << 20, 2.0
 SLOW_ROW = 0.01
+ZIPPED = (zipfile.BadZipFile, zlib.error)
 FULL = {errno.ENOSPC, errno.EDQUOT}
 TAIL = "rows/tail.log"
 
@@ -98,7 +100,7 @@ class RunFolder:
         try:
             with np.load(self.path / name, allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (OSError, ValueError, EOFError, KeyError, NotImplementedError, *ZIPPED) as error:
             raise DataError(
                 f"'{self.path / name}' is damaged ({error}); delete it to go on without it."
             ) from None

@@ -50,12 +50,12 @@ def kept_law(path: Path) -> StepLaw | None:
     """The law in a file; None where there is none, or it is damaged, so that it is timed anew."""
     try:
         law = as_law(json.loads(path.read_text()))
-        seconds, sigma = np.asarray(law.seconds, float), float(law.sigma)
+        seconds = np.asarray(law.seconds, float)
+        numbers = np.array([*seconds, *np.asarray(law.flops, float), law.sigma, law.cache], float)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     sound = seconds.shape == SHARES.shape and (np.diff(seconds) >= 0).all() and seconds[-1] > 0
-    numbers = np.isfinite([*seconds, *np.asarray(law.flops, float), sigma, float(law.cache)]).all()
-    return law if sound and numbers and 0 <= sigma < 1 else None
+    return law if sound and np.isfinite(numbers).all() and 0 <= law.sigma < 1 else None
 
 
 def as_law(record: dict[str, Any]) -> StepLaw:

@@ -14,6 +14,7 @@ import math
 import os
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,6 +95,9 @@ def cache_folder() -> Path:
     return Path(root) / "tradespace" / "dit"
 
 
+ZIPPED = (zipfile.BadZipFile, zlib.error)
+
+
 def weights_path(config: DiTConfig, recipe: Recipe | None = None, clips: ClipSet | None = None) -> Path:
     """The file that `pretrained` keeps or looks for."""
     return cache_folder() / f"{digest(config, recipe or Recipe(), clips)}.npz"
@@ -116,7 +120,7 @@ def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, *ZIPPED) as error:
         raise DataError(
             f"The weights in {path} cannot be read ({error}); delete the file to train again."
         ) from None

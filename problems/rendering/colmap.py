@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,6 +46,7 @@ def read_cameras(path: str | Path) -> list[Camera]:
         IndexError,
         struct.error,
         zipfile.BadZipFile,
+        zlib.error,
     ) as error:
         raise DataError(
             f"cannot read the cameras of '{path.name}': {type(error).__name__} {error}."

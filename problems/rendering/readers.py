@@ -62,6 +62,8 @@ def _parts(path: Path, level: int) -> list[Columns]:
         files = [(folder / name).resolve() for name in levels[level]]
         if any(not file.is_relative_to(folder) for file in files):
             raise DataError("its lod-meta.json names a file outside the folder.")
+        if not files:
+            raise DataError(f"its level {level} names no file.")
         return [read_sog(file) for file in files]
     if level:
         raise DataError(f"it has one level of detail; level {level} needs a folder with lod-meta.json.")

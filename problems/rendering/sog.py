@@ -27,6 +27,7 @@ MOST_GAUSSIANS = 1 << 24  # images compress without limit, so memory is bounded 
 MOST_BYTES = 1 << 28
 PALETTE_COLUMNS = 64
 COEFFICIENTS = {1: 3, 2: 8, 3: 15}
+MOST_LEVELS = 64
 Source = Callable[[str], bytes]
 
 
@@ -41,7 +42,9 @@ def level_files(folder: Path) -> list[list[str]]:
     """Of a folder with levels of detail: the files of each level, finest first."""
     meta = _parse((folder / "lod-meta.json").read_bytes(), "lod-meta.json")
     try:
-        names, levels = list(meta["filenames"]), int(meta["lodLevels"])
+        names, levels = [str(name) for name in meta["filenames"]], int(meta["lodLevels"])
+        if not 1 <= levels <= MOST_LEVELS:
+            raise ValueError(f"{levels} levels; 1 to {MOST_LEVELS} can be read")
         found: list[set[int]] = [set() for _ in range(levels)]
         pending = [meta["tree"]]
         while pending:
@@ -50,7 +53,7 @@ def level_files(folder: Path) -> list[list[str]]:
             for level, part in node.get("lods", {}).items():
                 found[int(level)].add(int(part["file"]))
         return [[names[i] for i in sorted(part)] for part in found]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise DataError(f"its lod-meta.json cannot be read: {type(error).__name__} {error}.") from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from .trace import LANGUAGE, Stage, Trace
 
 COLUMNS = ("arrival", "class", "input", "output", "deadline", "application", "stage", "backend", "seconds")
 UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, OSError,
-              RecursionError, csv.Error)  # fmt: skip
+              RecursionError, csv.Error, zlib.error)  # fmt: skip
 Rows = list[Mapping[str, Any]]
 
 
@@ -39,7 +40,7 @@ def read_json(path: str | Path) -> Any:
     with open_text(path) as file:
         try:
             return json.load(file)
-        except (ValueError, OSError, EOFError, RecursionError) as error:
+        except (ValueError, OSError, EOFError, RecursionError, zlib.error) as error:
             raise DataError(f"{path.name} is no JSON: {error}") from None
 
 

@@ -72,14 +72,23 @@ def engine_of(log: str | Path, default_blocks: int = 4096) -> Engine:
     if not meta.is_file():
         return Engine(IterationLaw(), blocks=default_blocks)
     record = read_json(meta)
-    cache, limits = record["kv_cache"], record["engine_kwargs"]
-    return Engine(
-        IterationLaw(),
-        blocks=int(cache["num_gpu_blocks"]) - 1,  # vLLM keeps one block for padding
-        block_size=int(cache["block_size"]),
-        max_running=int(limits["max_num_seqs"]),
-        token_budget=int(limits["max_num_batched_tokens"]),
-    )
+    try:
+        cache, limits = record["kv_cache"], record["engine_kwargs"]
+        numbers = {
+            "blocks": int(cache["num_gpu_blocks"]) - 1,  # vLLM keeps one block for padding
+            "block_size": int(cache["block_size"]),
+            "max_running": int(limits["max_num_seqs"]),
+            "token_budget": int(limits["max_num_batched_tokens"]),
+        }
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{meta.name} must hold kv_cache (num_gpu_blocks, block_size) and engine_kwargs (max_num_seqs, "
+            f"max_num_batched_tokens): {type(error).__name__} {error}."
+        ) from None
+    odd = next((name for name, value in numbers.items() if not 1 <= value < 2**31), None)
+    if odd is not None:
+        raise DataError(f"{odd} in {meta.name} must be a count of at least 1, got {numbers[odd]}.")
+    return Engine(IterationLaw(), **numbers)
 
 
 def floors(log: str | Path) -> IterationLaw:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ....errors import DataError
 from ..generate import lognormal
-from ..readers import open_text, read_json, read_trace
+from ..readers import UNREADABLE, open_text, read_json, read_trace
 from ..trace import Trace
 
 GROUP = 8
@@ -115,8 +115,11 @@ def jittered(trace: Trace, simulation_seed: int, most: float = 0.05) -> Trace:
 def load(path: str | Path, models: int | None = None, minutes: float | None = None) -> Trace:
     """A trace file: the artefact's JSON, or any format of `read_trace` whose classes are the models."""
     path = Path(path)
-    with open_text(path) as file:
-        first = file.read(64).lstrip()[:1]
+    try:
+        with open_text(path) as file:
+            first = file.read(64).lstrip()[:1]
+    except UNREADABLE as error:
+        raise DataError(f"{path.name} cannot be read as a trace: {error}") from None
     if first == "[":
         return read_functions(path, models, minutes)
     trace = read_trace(path)

@@ -50,7 +50,8 @@ def kept_graph(path: Path) -> Graph | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     parts = [graph, *graph.saved, *(way for tensor in graph.saved for way in tensor.treatments)]
-    inside = all(0 <= parent < len(graph.saved) for tensor in graph.saved for parent in tensor.parents)
+    places = range(len(graph.saved))
+    inside = all(parent in places for tensor in graph.saved for parent in tensor.parents)
     return graph if inside and graph.other.ndim == 1 and all(_sound(part) for part in parts) else None
 
 
