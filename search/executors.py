@@ -98,7 +98,9 @@ class Evaluator:
 
     def __init__(self, problem: Problem, workers: int = 1, executor: Executor | str | None = None) -> None:
         if not 1 <= workers <= MOST_WORKERS:
-            raise DataError(f"workers must be 1 to {MOST_WORKERS:,} processes of this machine, got {workers}.")
+            raise DataError(
+                f"workers must be 1 to {MOST_WORKERS:,} processes of this machine, got {workers}."
+            )
         self.problem, self.workers = problem, workers
         self.shard = SHARD[problem.cost]
         self._address = executor if isinstance(executor, str) else None

@@ -236,7 +236,9 @@ def unwritable(path: Path, error: OSError) -> DataError:
     """The sentence for a folder that cannot be written."""
     full = error.errno in FULL
     remedy = (
-        "free some space, then 'optimize resume' the run" if full else "choose another folder with --runs"
+        "free some space, then 'optimize resume' the run"
+        if full
+        else "choose another folder with --runs or --out"
     )
     return DataError(f"cannot write '{path}': {error.strerror or error}; {remedy}.")
 

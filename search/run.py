@@ -228,6 +228,8 @@ def conduct(session: Session, solver: Solver, why: str, pick: str | None) -> Res
     except BaseException:
         with suppress(DataError):  # the first error is the one to tell
             session.flush()
+        if session.recorder is not None:
+            session.recorder.tail.close()
         raise
     session.adopt()
     return finish(session, certificate, reason, solver.name, why, pick)

@@ -11,6 +11,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,11 +46,19 @@ class Tail:
         self._file.flush()
 
     def clear(self) -> None:
-        """Forget every record."""
+        """Forget every record, and let go of the file."""
         if self._file is not None:
             self._file.truncate(0)
+            self.close()
         elif self.path.exists():
             self.path.unlink()
+
+    def close(self) -> None:
+        """Let go of the file; the next record opens it again."""
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what a full disk did not take stays out
+                file.close()
 
     def read(self) -> Iterator[tuple[int, dict[str, Array]]]:
         """Whole records, in order, as (chunk, columns); whatever follows a damaged one is left out."""
