@@ -36,7 +36,7 @@ LEFT_LOCK = 5.0
 TAIL = 1 << 20
 SLOW_STORAGE_SECONDS = 20.0
 CONNECT_SECONDS = 10
-CREATE_STUDY, DELETE_STUDY, CREATE_TRIAL, LAST_OPERATION = 0, 1, 4, 10
+CREATE_STUDY, DELETE_STUDY, USER_ATTRIBUTE, CREATE_TRIAL, LAST_OPERATION = 0, 1, 2, 4, 10
 _START = b'{"op_code":'
 
 
@@ -205,6 +205,15 @@ class Journal(JournalFileBackend):
                 head + b"".join(line.replace(b'"study_id":0', numbered, 1) for line in lines.splitlines(True))
             )
         return number
+
+    def annotate(self, run: str, attributes: Mapping[str, Any]) -> None:
+        """Set attributes of the study of a run (the last part of its name); nothing where it has none."""
+        with self.locked():
+            self._mend_tail()
+            number = next((i for n, i in self.studies()[0].items() if n.rpartition("/")[2] == run), None)
+            if number is not None:
+                head = {"op_code": USER_ATTRIBUTE, "worker_id": "tradespace", "study_id": number}
+                self._write(_lines({**head, "user_attr": {k: v}} for k, v in attributes.items()))
 
     def studies(self) -> tuple[dict[str, int], int]:
         """Number of each study by name, and the number that the next one gets."""

@@ -20,6 +20,7 @@ from ..errors import TradespaceError
 from ..problems.goal import ResolvedGoal
 from ..problems.parameters import declared, shown
 from ..problems.problem import Problem
+from .applied import kept
 from .explanation import FILE
 from .figures import convergence, front
 from .folder import RunFolder
@@ -46,6 +47,7 @@ def page(session: Session, result: Result) -> str:
         _front(problem, goal, result, front(session, result, chosen)),
         _search(result, convergence(session, result) if improved else None),
         _explanation(problem, folder, result),
+        _applied(folder),
         _own(problem, result),
         _provenance(problem, result),
     ]
@@ -274,6 +276,19 @@ def _worths(problem: Problem, limits: Sequence[Mapping[str, Any]]) -> str:
     heads = ("limit", "-10 %", "-1 %", "now", "+1 %", "+10 %", "without")
     named = limits[0]["objective"].replace("_", " ") if limits else ""
     return f'<p class="note">{escape(named)} with the bound moved:</p>' + table(heads, rows, heads[1:])
+
+
+def _applied(folder: RunFolder | None) -> str:
+    """What `optimize apply` measured last."""
+    told = kept(folder) if folder is not None else None
+    if folder is None or told is None:
+        return ""
+    words = ["optimize apply", folder.id, *(f"--{name} {value}" for name, value in told["options"].items())]
+    command = f"<code>{escape(' '.join(words))}</code>"
+    listed = "".join(f"<li>{escape(_sentence(str(event)))}</li>" for event in told["events"])
+    return _section(
+        "Applied", f"<p>{command} measured:</p>", rows_table(told["rows"]), listed and f"<ul>{listed}</ul>"
+    )
 
 
 def _own(problem: Problem, result: Result) -> str:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from ..problem import Progress
+
 SIGMA = 0.06
 """Relative error of a plan's step time on the machine it was measured on (benchmarks/adacc_execution.py)."""
 
@@ -182,9 +184,22 @@ class AdaccModule(Problem):
         return figures(self, point)
 
     def apply(
-        self, point: Mapping[str, Any], *, steps: int = 100, text: Path | None = None, seed: int = 0
+        self,
+        point: Mapping[str, Any],
+        *,
+        steps: int = 100,
+        text: Path | None = None,
+        seed: int = 0,
+        evolve: int = 0,
+        goal: ResolvedGoal | None = None,
+        heard: Callable[[str], None] | None = None,
+        progress: Progress = lambda *_: None,
     ) -> list[dict[str, Any]]:
-        """Train the small module by a plan and beside other policies; one row a policy."""
+        """Train the small module by a plan and beside other policies; one row a policy.
+
+        evolve: also by the plan measured again every so many steps, and solved again within the limits of
+        `goal` (the default one) where something moved; `heard` is told what happened.
+        """
         from .execution.training import compare
 
         if self.graph is not None:
@@ -192,4 +207,26 @@ class AdaccModule(Problem):
                 "this plan is for a module of your own: carry it out with "
                 "tradespace.problems.training.adacc.apply(model, plan)."
             )
-        return compare(self, point, steps=steps, text=text, seed=seed)
+        if evolve and evolve >= steps:
+            raise SpaceError(
+                f"--evolve {evolve} never comes due in {steps} steps; give fewer, or more --steps."
+            )
+        limits = self._evolving(goal or self.default_goal) if evolve else None
+        return compare(
+            self, point, steps=steps, text=text, seed=seed, evolve=evolve, limits=limits, heard=heard,
+            tell=progress,
+        )  # fmt: skip
+
+    def _evolving(self, goal: ResolvedGoal) -> dict[str, float]:
+        """The limits that an evolving plan keeps. Raises SpaceError where another metric is wanted."""
+        wanted = [o.metric for o in goal.objectives]
+        if wanted != ["step_time"]:
+            raise SpaceError(
+                f"--evolve keeps the fastest plan within limits, and this run's goal is {', '.join(wanted)}; "
+                "run with the default goal."
+            )
+        found = {"peak": float("inf"), "error": float("inf")}
+        for limit in goal.limits:
+            if limit.sense == "<=" and limit.metric in found:
+                found[limit.metric] = min(found[limit.metric], limit.bound)
+        return found

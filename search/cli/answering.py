@@ -93,6 +93,10 @@ def apply(
     ] = None,
     text: Annotated[Path | None, typer.Option("--text", metavar="FILE", help="Text to train on.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of what is random.")] = None,
+    evolve: Annotated[
+        int | None,
+        typer.Option("--evolve", metavar="K", min=1, help="Also measure and solve again every K steps."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where files go; else into the run's folder.")
     ] = None,
@@ -102,7 +106,8 @@ def apply(
     """Carry out a run's answer for real, and print what was measured beside what was predicted."""
     from .apply_command import apply_run
 
-    apply_run(run, runs, {"steps": steps, "text": text, "seed": seed, "out": out}, json)
+    options = {"steps": steps, "text": text, "seed": seed, "evolve": evolve, "out": out}
+    apply_run(run, runs, options, json)
 
 
 @app.command(context_settings=EXTRA)

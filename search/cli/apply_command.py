@@ -1,4 +1,8 @@
-"""`optimize apply`: carry out a run's answer; `apply(point, **options)` of a problem returns rows."""
+"""`optimize apply`: carry out a run's answer; `apply(point, **options)` of a problem returns rows.
+
+What the method names among `out`, `goal`, `progress` and `heard` it is given: a folder for files, the run's
+goal, a bar to move, and a function that takes sentences on what happens on the way.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
+from ...problems.goal import Goal
+from ..applied import keep
 from ..folder import find_run
 from ..result import Result
-from ..run import recorded_problem
-from .console import print_json, print_rows
+from ..run import recorded_problem, undamaged
+from .console import console, note, print_json, print_rows
 from .progress import preparing
 
 
@@ -21,7 +27,8 @@ def apply_run(name: str, runs: Path, options: Mapping[str, Any], json: bool) -> 
     Raises DataError where the run has no answer, or its problem nothing that carries it out.
     """
     folder = find_run(name, runs)
-    problem = recorded_problem(folder.read_json("run.json"))
+    record = folder.read_json("run.json")
+    problem = recorded_problem(record)
     best = Result.load(folder.path).best
     if best is None:
         raise DataError(f"run {folder.id} has no answer to apply.")
@@ -36,12 +43,27 @@ def apply_run(name: str, runs: Path, options: Mapping[str, Any], json: bool) -> 
     unknown = next((option for option in given if option not in taken and not anything), None)
     if unknown is not None:
         raise DataError(f"{type(problem).__name__} takes no --{unknown} when it is applied.")
+    options = dict(given)
+    events: list[str] = []
     if "out" in taken:
         given.setdefault("out", folder.path / "applied")
+    if "goal" in taken:
+        with undamaged(folder):
+            given["goal"] = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()}).resolve(problem)
+    if "heard" in taken:
+        given["heard"] = events.append
     with preparing(json) as progress:
         problem.ready(progress)
-    found = list(method(best, **given))
+        if "progress" in taken:
+            given["progress"] = progress
+        found = list(method(best, **given))
     if json:
-        print_json({"run": folder.id, "rows": found})
+        print_json({"run": folder.id, "rows": found, "events": events})
     else:
         print_rows(f"{folder.id} applied", found)
+        for event in events:
+            console().print(event, markup=False)
+    try:
+        keep(folder, options, found, events)
+    except DataError as error:
+        note(f"what was measured is not kept in the run: {error}")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,14 +61,15 @@ class Evolution:
             optimizer.step()
             evolution.after_step(batch)
 
-    The module must have been recorded by `Adacc.from_module`. events: what happened. memory may be set
-    at any time; the plan follows at the next check.
+    The module must have been recorded by `Adacc.from_module`. memory: bytes, or a function that is asked at
+    every check, such as of what is free; it may be set at any time. checks, check_seconds: how often it was
+    measured, and for how long in all. events: what happened.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        memory: float,
+        memory: float | Callable[[], float],
         error_budget: float,
         labels: tuple[str, ...],
         *,
@@ -75,20 +78,23 @@ class Evolution:
         actions: Sequence[str] | None = None,
         heard: Callable[[Event], None] | None = None,
     ) -> None:
-        self.module, self.memory, self.error_budget, self.labels = module, memory, error_budget, labels
+        self.module, self.error_budget, self.labels = module, error_budget, labels
+        self.free = memory if callable(memory) else None
+        self.memory = self.free() if self.free is not None else memory
         self.every, self.wait, self.loss, self.heard = every, every, loss, heard
         self.recording = recording_of(module)
         self.graph: Graph = self.recording.graph
         self.codec_errors: dict[tuple[int, str], float] | None = None
         self.correction = 1.0
-        self.steps = self.checked = 0
+        self.steps = self.checked = self.checks = 0
+        self.check_seconds = 0.0
         self.events: list[Event] = []
         found = self.solve() if actions is None else score(Liveness(self.graph, labels), actions)
         if found is None:
             from ....errors import SpaceError
 
             raise SpaceError(
-                f"no plan for this {type(module).__name__} fits {memory:,.0f} B and the error budget."
+                f"no plan for this {type(module).__name__} fits {self.memory:,.0f} B and the error budget."
             )
         self.answer: Answer = found
         self.program = self._program()
@@ -111,9 +117,14 @@ class Evolution:
         if self.steps - self.checked < self.wait:
             return
         self.checked = self.steps
+        self.checks += 1
+        started = time.perf_counter()
+        if self.free is not None:
+            self.memory = self.free()
         drift = self._measure(batch)
         reason = self._reason(drift)
         changed = bool(reason) and self._replan(reason)
+        self.check_seconds += time.perf_counter() - started
         self.wait = self.every if changed else min(2 * self.wait, LONGEST * self.every)
 
     def _measure(self, batch: Any) -> float:
@@ -165,7 +176,11 @@ class Evolution:
             return f"error {now.error:.4f} exceeds its budget {self.error_budget:g}"
         if now.peak > self.memory:
             return f"peak {now.peak:,.0f} B exceeds {self.memory:,.0f} B"
-        if now.peak < (1 - SPARE) * self.memory and any(a != self.labels[0] for a in now.actions):
+        if (
+            self.memory < math.inf
+            and now.peak < (1 - SPARE) * self.memory
+            and any(a != self.labels[0] for a in now.actions)
+        ):
             return f"{100 * (1 - now.peak / self.memory):.0f} % of the memory is spare"
         return f"an error moved by {100 * drift:.0f} %" if drift > DRIFT else ""
 

@@ -20,12 +20,14 @@ from .... import units
 from ..actions import INT4, INT8, RETAIN
 from ..graph import GRADIENT
 from .catalogue import ready, small_module
+from .evolution import Evolution
 from .executor import Program, applied, recording_of
 from .modules import characters, draw_batch
-from .profiling import clock, one_thread
-from .recording import repeated_blocks
+from .profiling import clock, distance, gradients, one_thread, step
+from .recording import repeated_blocks, undisturbed
 
 if TYPE_CHECKING:
+    from ...problem import Progress
     from ..module import AdaccModule
 
 RATE = 3e-3
@@ -77,7 +79,8 @@ def allocated_peak(run: Callable[[], Any]) -> int:
 class Policy:
     """One way to train: a module of its own, how it is called and inside which context.
 
-    predicted_peak, predicted_seconds: what a plan promised, or None. note: what else to say.
+    predicted_peak, predicted_seconds: what a plan promised, or None. note: what else to say. follow: what
+    keeps its plan right.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Policy:
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     peak: int = 0
+    follow: Evolution | None = None
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.AdamW(self.module.parameters(), RATE)
@@ -110,6 +114,30 @@ class Policy:
         self.losses.append(self.gradients(batch))
         self.seconds.append(clock(device) - start)
         self.optimizer.step()
+
+    def evolve(self, batch: Sequence[Tensor]) -> None:
+        """Count a step, after it; where the plan changes, times and predictions are those of the new one."""
+        if self.follow is None:
+            return
+        before = self.follow.program
+        self.follow.after_step(batch)
+        if self.follow.program is not before:
+            self.seconds.clear()
+            self.predicted_peak, self.predicted_seconds = (
+                self.follow.answer.peak,
+                self.follow.answer.step_time,
+            )
+
+    def gradient_error(self, batch: Sequence[Tensor]) -> float:
+        """Relative error of the gradients by this policy, with the weights of the moment."""
+        with undisturbed(self.module):
+            torch.manual_seed(0)
+            step(self.module, batch)
+            exact = [g.clone() for g in gradients(self.module)]
+            torch.manual_seed(0)
+            with self.context():
+                step(self.module, batch)
+            return distance(gradients(self.module), exact)
 
     def measure(self, batch: Sequence[Tensor]) -> int:
         """Peak bytes of a step beyond weights and optimiser state."""
@@ -141,6 +169,26 @@ def planned(
         float(metrics["peak"][0]),
         float(metrics["step_time"][0]),
     )
+
+
+def evolving(
+    problem: AdaccModule,
+    actions: Sequence[str],
+    seed: int,
+    every: int,
+    limits: Mapping[str, float],
+    heard: Callable[[str], None] | None = None,
+) -> Policy:
+    """Training by a plan that follows the module, measured every so many steps. limits: on peak and error."""
+    module = small_module(problem, seed)
+    saved = ready(problem, module).graph.saved
+    chosen = [a if t.treatment(a) is not None else "retain" for t, a in zip(saved, actions, strict=True)]
+    follow = Evolution(
+        module, limits["peak"], limits["error"], problem.action_labels, every=every, actions=chosen,
+        heard=None if heard is None else lambda event: heard(str(event)),
+    )  # fmt: skip
+    now = follow.answer
+    return Policy("this plan, evolved", module, module, follow.apply, now.peak, now.step_time, follow=follow)
 
 
 def checkpointed(name: str, module: nn.Module, selective: bool = False) -> Policy:
@@ -193,13 +241,18 @@ def best_budget(make: Callable[[], nn.Module], batch: Sequence[Tensor], peak: in
     return least
 
 
-def train(policies: Sequence[Policy], text: Tensor, batch: int, sequence: int, steps: int, seed: int) -> None:
+def train(
+    policies: Sequence[Policy], text: Tensor, batch: int, sequence: int, steps: int, seed: int, tell: Progress
+) -> None:
     """Train every policy on the same batches, step by step in turn."""
     generator = torch.Generator().manual_seed(seed + 1)
     for number in range(steps):
         pieces = draw_batch(text, batch, sequence, generator)
         for policy in policies:
             policy.step(pieces, seed * 1_000_003 + number)
+            if number + 1 < steps:
+                policy.evolve(pieces)
+        tell(f"step {number + 1} of {steps}", (number + 1) / steps)
 
 
 def compare(
@@ -209,8 +262,15 @@ def compare(
     steps: int = 100,
     text: Path | None = None,
     seed: int = 0,
+    evolve: int = 0,
+    limits: Mapping[str, float] | None = None,
+    heard: Callable[[str], None] | None = None,
+    tell: Progress = lambda *_: None,
 ) -> list[dict[str, Any]]:
-    """Rows for `optimize apply`: the plan, no policy, PyTorch's own policies, one codec everywhere."""
+    """Rows for `optimize apply`: the plan, no policy, PyTorch's own policies, one codec everywhere.
+
+    evolve: also the plan measured every so many steps (0: not), within `limits`; `heard` is told its events.
+    """
     letters = characters(text)
     generator = torch.Generator().manual_seed(seed)
     batch = draw_batch(letters, problem.batch, problem.sequence, generator)
@@ -219,12 +279,18 @@ def compare(
     def fresh() -> nn.Module:
         return small_module(problem, seed)
 
-    plan = planned("this plan", problem, [str(a) for a in point["action"]], seed)
+    tell("measuring bytes", 0.0)
+    actions = [str(a) for a in point["action"]]
+    plan = planned("this plan", problem, actions, seed)
     none = fresh()
     policies = [plan, Policy("no policy", none, none), checkpointed("full checkpointing", fresh())]
     policies.append(checkpointed("selective checkpointing", fresh(), selective=True))
+    if evolve:
+        policies.insert(1, evolving(problem, actions, seed, evolve, limits or {}, heard))
+    first = len(policies)
     for policy in policies:
         policy.measure(batch)
+    tell("compiling PyTorch's memory budget", 0.0)
     said = best_budget(fresh, batch, plan.peak)
     if isinstance(said, Policy):
         policies.append(said)
@@ -237,12 +303,20 @@ def compare(
         )
         for label in (INT8, INT4)
     ]
-    for policy in policies[4:]:
+    for policy in policies[first:]:
         policy.measure(batch)
     for policy in policies:  # measuring has drawn no step; the same weights for all
         policy.optimizer.zero_grad(set_to_none=True)
     with one_thread():
-        train(policies, letters, problem.batch, problem.sequence, steps, seed)
+        train(policies, letters, problem.batch, problem.sequence, steps, seed, tell)
+    for p in policies:
+        if p.follow is not None:
+            before, changes = p.peak, sum(e.changed > 0 for e in p.follow.events)
+            p.peak = max(before, p.measure(batch))
+            p.note = (
+                f"measured {p.follow.checks} times, every {evolve} steps or seldomer, in "
+                f"{p.follow.check_seconds:.1f} s; the plan changed {changes} times"
+            )
     rows = [
         {
             "policy": p.name,
@@ -251,6 +325,9 @@ def compare(
             "predicted ms": None if p.predicted_seconds is None else 1e3 * p.predicted_seconds,
             "measured ms": 1e3 * min(p.seconds),
             "loss": float(np.mean(p.losses[-LAST:])),
+            "gradient error": None
+            if p.predicted_peak is None
+            else p.gradient_error(batch) / problem.step.blocks,
             "note": p.note,
         }
         for p in policies

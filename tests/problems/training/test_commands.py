@@ -65,3 +65,44 @@ def test_apply_trains_by_the_plan_beside_other_policies(tmp_path, monkeypatch) -
     assert rows["selective checkpointing"]["loss"] == exact
     assert rows["int8 everywhere"]["loss"] == pytest.approx(exact, rel=0.02)
     assert rows["activation_memory_budget"]["note"] == "not compiled in a test"
+
+
+def test_an_evolving_plan_is_solved_again_and_its_events_reach_study_and_report(
+    tmp_path, monkeypatch
+) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    import optuna
+
+    from tradespace.problems.training.execution import training
+    from tradespace.search.journal import open_journal
+
+    monkeypatch.setenv("TRADESPACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(training, "best_budget", lambda *_: "not compiled in a test")
+    problem = ts.problem("adacc-module", batch=2, sequence=32, layers=2, hidden=32, memory=8e6)
+    ts.solve(problem, solver="random", budget=ts.Budget(evaluations=1), runs=tmp_path)
+    words = ["apply", "last", "--runs", str(tmp_path)]
+    never = CliRunner().invoke(app, [*words, "--evolve", "3", "--steps", "3"]).exception
+    assert isinstance(never, SpaceError)
+    assert "never comes due in 3 steps" in str(never)
+    found = CliRunner().invoke(app, [*words, "--evolve", "1", "--steps", "3", "--json"])
+    told = json.loads(found.stdout)
+    rows = {row["policy"]: row for row in told["rows"]}
+    frozen, evolved = rows["this plan"], rows["this plan, evolved"]
+    assert told["events"][0].startswith("step 1: ")
+    assert "the plan changed" in evolved["note"]
+    assert evolved["predicted ms"] < frozen["predicted ms"] or frozen["gradient error"] > problem.error_budget
+    assert evolved["measured MiB"] <= 8e6 / ts.MiB
+    storage, _ = open_journal(tmp_path / "journal.log")
+    study = optuna.load_study(study_name=None, storage=storage)
+    assert study.user_attrs["events when applied"] == told["events"]
+    report = tmp_path / "report.html"
+    CliRunner().invoke(app, ["report", "last", "--runs", str(tmp_path), "--out", str(report)])
+    assert told["events"][0] in report.read_text()
+
+
+def test_evolving_keeps_the_runs_own_limits_and_only_the_fastest_plan() -> None:
+    problem = ts.problem("adacc-module")
+    tighter = ts.Goal(limits=("peak<=20MiB",), no_limits=("error",)).resolve(problem)
+    assert problem._evolving(tighter) == {"peak": 20 * ts.MiB, "error": float("inf")}
+    with pytest.raises(SpaceError, match="this run's goal is peak"):
+        problem._evolving(ts.Goal(minimize=("peak",)).resolve(problem))
