@@ -350,6 +350,11 @@ class Problem(metaclass=ProblemType):
         progress: called with what is done in words, and how far it is in [0, 1].
         """
 
+    def answer(self, point: dict[str, Any]) -> dict[str, Any]:
+        """A point as the answer of a search: the same decisions, in a dict that may know what it is for;
+        override it."""
+        return point
+
     def guesses(self, goal: ResolvedGoal) -> Sequence[Mapping[str, Any]]:
         """Points that evolution begins from, such as what people choose by hand; override it."""
         return ()

@@ -213,4 +213,4 @@ def readable_point(problem: Problem, batch: Batch) -> dict[str, Any]:
     """The first row of a batch as plain JSON data."""
     point: Mapping[str, Any] = problem.space.points(batch)[0]
     loaded: dict[str, Any] = json.loads(json.dumps(point, default=plain))
-    return loaded
+    return problem.answer(loaded)

@@ -37,6 +37,12 @@ SIGMA = 0.06
 """Relative error of a plan's step time on the machine it was measured on (benchmarks/adacc_execution.py)."""
 
 
+class Plan(dict[str, Any]):
+    """A point that knows the digest of the module it was made for, so that no other is run by it."""
+
+    digest = ""
+
+
 class AdaccModule(Problem):
     """Activation memory of a real PyTorch module: what to do with each tensor saved for the backward pass.
 
@@ -103,7 +109,9 @@ class AdaccModule(Problem):
         Raises SpaceError where the module saves nothing, cannot be planned, or does not fit by any plan.
         """
         from .execution.profiling import profile
+        from .execution.recording import check_module
 
+        check_module(module)
         if device != "host":
             raise SpaceError(
                 f"from_module measures on this machine: device must be 'host', got '{device}'. For "
@@ -164,6 +172,12 @@ class AdaccModule(Problem):
         from .module_milp import module_view
 
         return module_view(self)
+
+    def answer(self, point: dict[str, Any]) -> dict[str, Any]:
+        """The point, and which module it is for."""
+        plan = Plan(point)
+        plan.digest = self.step.digest
+        return plan
 
     def explain_infeasible(self, goal: ResolvedGoal) -> str:
         """The least reachable value of the limit that cannot be met, and what it costs."""

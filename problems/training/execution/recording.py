@@ -24,6 +24,12 @@ from .tape import Buffer, Call, Outer, Pack, Ref, Tape, geometry
 Loss = Callable[[Any], Tensor]
 
 
+def check_module(module: Any) -> None:
+    """Raises SpaceError where something is no module that can be planned."""
+    if not isinstance(module, nn.Module):
+        raise SpaceError(f"a torch.nn.Module is planned, got {type(module).__name__}.")
+
+
 def call_form(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """How a module is called with a batch: a tuple is its arguments, a mapping its keywords."""
     if isinstance(batch, dict):
@@ -195,11 +201,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
             return
         buffer = self.buffers[self.index[key]]
         if buffer.packs:
+            inside = (
+                f"'{self.path[-1]}'"
+                if self.path and self.path[-1]
+                else "the module"
+                if self.path
+                else "the loss"
+            )
             raise SpaceError(
-                f"{call.function} in '{self.path[-1] if self.path else 'the loss'}' changes in place a "
-                f"tensor of "
-                f"'{buffer.path}' ({buffer.producer}) that the backward pass reads; use the operator that "
-                f"makes a new tensor."
+                f"{call.function} in {inside} changes in place what {buffer.producer} of "
+                f"{buffer.path or 'the module'} made and the backward pass reads; use the operator that "
+                "makes a new tensor."
             )
         buffer.calls.append(call)
 

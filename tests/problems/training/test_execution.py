@@ -387,3 +387,18 @@ def test_the_drawn_timeline_peaks_where_the_referee_says() -> None:
     peak = float(problem.score(point).metrics["peak"][0])
     assert problem.step.static + float((parts["stored"] + parts["working"]).max()) == pytest.approx(peak)
     assert set(problem.figures(point)) == {"memory", "plan"}
+
+
+def test_the_answer_of_another_module_is_refused_also_where_the_tensors_are_as_many() -> None:
+    module, example, problem = planned("gpt")
+    shape = modules.Shape(2, 32, 4, 48, dropout=0.1)
+    other = modules.language_model("gpt", shape)
+    plan = problem.answer({"action": everywhere(problem, "recompute")})
+    assert plan == {"action": everywhere(problem, "recompute")}
+    profiling.remember(other, batch(shape), profiling.structure_of(other, batch(shape)).graph)
+    with pytest.raises(SpaceError, match="made for another module"):
+        adacc.apply(other, plan)
+    with adacc.apply(module, plan):
+        profiling.step(module, example)
+    with pytest.raises(SpaceError, match=r"a torch\.nn\.Module is planned, got str"):
+        adacc.Adacc.from_module("gpt", example, memory="1GiB")
