@@ -18,6 +18,7 @@ from ..problems.scoring import Scores
 Array = npt.NDArray[Any]
 SHOWN = 6
 NEARLY = 1e-9
+HAIR = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,9 @@ class Alternative:
     @property
     def words(self) -> str:
         """What differs: `tile_m 128 to 64, stages 3 to 4`."""
-        listed = ", ".join(f"{name} {old} to {new}" for name, old, new in self.changes)
+        listed = ", ".join(
+            f"{name} {old} to {new}" if old else f"{name} {new}" for name, old, new in self.changes
+        )
         more = self.entries - len(self.changes)
         return listed + (f" and {more} more" if more > 0 else "")
 
@@ -60,7 +63,8 @@ def alternatives(
 ) -> list[Alternative]:
     """The feasible points of `batch` that cost least for each number of changed entries, then overall.
 
-    With several objectives the price is the sum of the relative changes for the worse.
+    Points that no metric tells from the answer (an unused server of another kind) are none. With several
+    objectives the price is the sum of the relative changes for the worse.
     """
     feasible = (goal.violation(scores.metrics) <= 0) & ~scores.failed
     changed = differences(problem, answer, batch)
@@ -72,7 +76,10 @@ def alternatives(
             price = objective.sign * (scores.metrics[objective.metric] - now) / (abs(now) or 1.0)
         columns[objective.metric] = price
         total += price if goal.single else np.maximum(price, 0.0)
-    wanted = np.flatnonzero(feasible & (changed > 0) & np.isfinite(total))
+    told_apart = np.zeros(len(batch), bool)
+    for name, column in scores.metrics.items():
+        told_apart |= np.abs(column - metrics[name]) > NEARLY * max(abs(metrics[name]), 1e-300)
+    wanted = np.flatnonzero(feasible & told_apart & (changed > 0) & np.isfinite(total))
     order = wanted[np.lexsort((total[wanted], changed[wanted]))]
     best: list[int] = []
     nearest = order[changed[order] == changed[order[0]]] if len(order) else order
@@ -95,11 +102,14 @@ def alternatives(
 
 
 def differences(problem: Problem, answer: Batch, batch: Batch) -> Array:
-    """In how many entries each point differs from the answer, (rows,)."""
+    """In how many entries each point differs from the answer, (rows,); a hair of a range is no difference."""
     total = np.zeros(len(batch), int)
-    for name in problem.space.domains:
-        column = np.asarray(batch._columns[name])
-        total += (column != np.asarray(answer._columns[name])).reshape(len(batch), -1).sum(axis=1)
+    for name, domain in problem.space.domains.items():
+        column, now = np.asarray(batch._columns[name]), np.asarray(answer._columns[name])
+        other = (
+            np.abs(column - now) > HAIR * (domain.hi - domain.lo) if domain.kind == "float" else column != now
+        )
+        total += other.reshape(len(batch), -1).sum(axis=1)
     return total
 
 
@@ -112,11 +122,11 @@ def described(
     for name, domain in problem.space.domains.items():
         old, new = (np.array(p[name], dtype=object) for p in (before, after))
         if domain.kind == "permutation" and not np.array_equal(old, new):
-            found.append((name, "this order", "another"))
+            found.append((name, "", "reordered"))
             continue
         for place in np.argwhere(np.atleast_1d(old != new)).tolist() if old.shape else [[]]:
             a, b = (old[tuple(place)], new[tuple(place)]) if place else (old.item(), new.item())
-            if a != b:
+            if a != b and _cell(a) != _cell(b):
                 entry = f"{name}{place}" if place else name
                 found.append((entry, _cell(a), _cell(b)))
             if len(found) >= most:

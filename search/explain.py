@@ -121,6 +121,7 @@ class Explainer:
         )
         self.progress, self.announce = progress, announce
         self.notes: list[str] = []
+        self._moves: bool | None = None
         assert result.best is not None
         self.answer = self.problem.space.batch(result.best)
 
@@ -250,10 +251,12 @@ class Explainer:
         return alternatives(self.problem, self.goal, self.answer, self.result.metrics, batch, joined)
 
     def _draws_move(self) -> bool:
-        """Whether a draw changes any metric of the answer."""
-        nominal = evaluate(self.problem, self.answer)
-        still = unmoved(self.problem, self.answer, nominal, self.session.seed)
-        return len(still) < len(self.problem.metrics)
+        """Whether a draw changes any metric of the answer; asked once."""
+        if self._moves is None:
+            nominal = evaluate(self.problem, self.answer)
+            still = unmoved(self.problem, self.answer, nominal, self.session.seed)
+            self._moves = len(still) < len(self.problem.metrics) or self.problem.stochastic
+        return self._moves
 
     def _robustness(self) -> tuple[Robustness | None, str]:
         draws = self.effort.draws or 0
@@ -274,16 +277,15 @@ class Explainer:
                 self._said("solved under draws"),
             )
         batch = candidates(self.session, self.answer, resolved)
-        evaluate(self.problem, self.answer)  # what is compiled on first use is not counted
+        moving = self._draws_move()  # and what is compiled on first use is compiled
         began = time.perf_counter()
-        evaluate(self.problem, batch)
-        expected = draws * (time.perf_counter() - began)
+        nominal = evaluate(self.problem, batch)
+        expected = draws * (time.perf_counter() - began) if moving else 0.0
         if self.announce is not None and expected > TOLD:
             told = f"{draws:,} draws of {len(batch)} candidates take about {units.show(expected, 's', 2)}"
-            self.announce(f"{told}; Ctrl-C keeps those made")
-        found = outcomes(
-            self.problem, self.goal, batch, draws, self.session.seed, self._said("draws of the model errors")
-        )
+            self.announce(f"{told}; Ctrl-C keeps those made, --draws makes fewer")
+        said = self._said("draws of the model errors")
+        found = outcomes(self.problem, self.goal, batch, draws, self.session.seed, said, nominal)
         made = judge(found)
         if made.runner_up is None:
             return made, ""

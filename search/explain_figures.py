@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import units
 from .explanation import SETTLED, Explanation
 from .figures import GREEN, layout
 from .plots import ACCENT, FAINT, INK, axis_scale
@@ -151,7 +152,7 @@ def chances(explanation: Explanation) -> Figure | None:
     data = [{
         "type": "bar", "orientation": "h", "y": names, "x": [100 * share for _, share, _ in rows],
         "marker": {"color": [colour for *_, colour in rows]}, "width": 0.6,
-        "text": [f"{share:.0%}" for _, share, _ in rows],
+        "text": [units.percent(share) for _, share, _ in rows],
     }]  # fmt: skip
     title = f"Which is best, in {made.draws:,} draws of the model errors"
     return {"data": data, "layout": _named_rows(title, "% of draws", names)}
@@ -169,7 +170,7 @@ def sources(explanation: Explanation) -> Figure | None:
     names = [s.name for s in shown]
     data = [{
         "type": "bar", "orientation": "h", "y": names, "x": [100 * s.right for s in shown], "width": 0.6,
-        "marker": {"color": INK}, "text": [f"{s.right:.0%}" for s in shown],
+        "marker": {"color": INK}, "text": [units.percent(s.right) for s in shown],
     }]  # fmt: skip
     frame = _categories("Chance of a right choice once a source is measured", "%", shown)
     line = {**_zero(), "x0": 100 * made.right, "x1": 100 * made.right}

@@ -87,9 +87,19 @@ class Explanation:
                 continue
             spare = limit.sign * (limit.bound - self.result.metrics[limit.metric])
             worth = priced.get((limit.metric, limit.sense))
-            share = f" ({spare / abs(limit.bound):.1%})" if limit.bound else ""
-            state = "" if worth is None else "binds; " if worth.binding else "does not bind; "
-            told.append(f"{limit}: {state}slack {units.show(spare, limit.unit, 3)}{share}")
+            left = units.show(spare, limit.unit, 3)
+            share = abs(spare / limit.bound) if limit.bound else 0.0
+            part = f" ({units.percent(share)})" if spare and share else ""
+            state = f"slack {left}{part}"
+            if worth is not None and not worth.binding:
+                state = f"does not bind; {state}"
+            elif worth is not None:
+                state = (
+                    f"holds the answer back, though {left}{part} of it is left"
+                    if worth.jumps
+                    else f"binds; {state}"
+                )
+            told.append(f"{limit}: {state}")
         return told
 
     def _worth(self) -> list[str]:
@@ -113,7 +123,10 @@ class Explanation:
             top = [f"{r.name} ({_signed(r.all_low)} to {_signed(r.all_high)})" for r in self.reaches[:3]]
             told.append(f"one change from the answer moves {target} most through {', '.join(top)}")
         if self.indexes:
-            top = [f"{s.name} {max(s.total, 0):.0%} (alone {max(s.first, 0):.0%})" for s in self.indexes[:3]]
+            top = [
+                f"{s.name} {units.percent(max(s.total, 0))} (alone {units.percent(_alone(s))})"
+                for s in self.indexes[:3]
+            ]
             told.append(
                 f"over the whole space, of the variance of {target} these take part in most: {', '.join(top)}"
             )
@@ -122,37 +135,50 @@ class Explanation:
     def _others(self) -> list[str]:
         told = []
         for other in self.others:
-            prices = []
-            for objective in self.goal.objectives:
-                price = other.prices[objective.metric]
-                name = "" if self.goal.single else f" {objective.metric.replace('_', ' ')}"
-                word = "worse" if price > 0 else "better"
-                prices.append(f"{abs(price):.2%}{name} {word}")
-            same = all(abs(p) < 5e-5 for p in other.prices.values())
-            told.append(f"{other.words}: {'just as good' if same else ', '.join(prices)}")
+            prices = [
+                (o.metric.replace("_", " ") if not self.goal.single else "", other.prices[o.metric])
+                for o in self.goal.objectives
+            ]
+            words = [
+                f"{name} {_size(p)} {'worse' if p > 0 else 'better'}".strip()
+                for name, p in prices
+                if _size(p)
+            ]
+            told.append(f"{other.words}: {', '.join(words) or f'just as good{self._beside(other)}'}")
         return told
+
+    def _beside(self, other: Alternative) -> str:
+        """What else sets an equally good alternative apart: the metric that differs most."""
+        apart = []
+        for name, now in self.result.metrics.items():
+            change = (other.metrics[name] - now) / (abs(now) or 1.0)
+            if name not in other.prices and abs(change) > 5e-5:
+                apart.append((abs(change), f", {name.replace('_', ' ')} {_signed(change)}"))
+        return max(apart)[1] if apart else ""
 
     def _sure(self) -> list[str]:
         r = self.robustness
         assert r is not None
+        if not r.stated:
+            return ["the referee states no model error, so there is nothing to draw"]
         if not r.moved:
-            return [
-                "the problem states no model error (no device that is drawn, no Estimate): nothing to draw"
-            ]
+            return ["no draw of the model errors moves an objective or breaks a limit: the choice stands"]
+        percent = units.percent
         if r.candidates < 2:
             return [
-                f"no other candidate is known to compare with; every limit is met in {r.feasible:.0%} of "
-                f"{r.draws:,} draws of the model errors"
+                f"no other candidate is known to compare with; every limit is met in {percent(r.feasible)} "
+                f"of {r.draws:,} draws of the model errors"
             ]
         told = [
-            f"the answer stays best in {r.best:.0%} of {r.draws:,} draws of the model errors, within "
-            f"{WITHIN:.0%} of the best in {r.within:.0%}, and meets every limit in {r.feasible:.0%} "
-            f"(against {r.candidates - 1} other candidates)"
+            f"the answer stays best in {percent(r.best)} of {r.draws:,} draws of the model errors, within "
+            f"{percent(WITHIN)} of the best in {percent(r.within)}, and meets every limit in "
+            f"{percent(r.feasible)} (against {r.candidates - 1} other candidates)"
         ]
-        if r.regret_mean is not None and r.regret_95 is not None:
-            told.append(f"expected regret {r.regret_mean:.2%}; 95 % of the draws below {r.regret_95:.2%}")
+        if r.regret_95:
+            mean, tail = percent(r.regret_mean or 0.0), percent(r.regret_95)
+            told.append(f"expected regret {mean}; in 95 % of the draws at most {tail}")
         if r.runner_up is not None:
-            told.append(f"runner-up, best in {r.rivals[0][1]:.0%} where the answer is not: {self.runner_up}")
+            told.append(f"runner-up, best in {percent(r.rivals[0][1])} of the draws: {self.runner_up}")
         told.append(self._measure(r))
         if r.broken:
             count = sum(r.broken.values())
@@ -161,21 +187,36 @@ class Explanation:
 
     def _measure(self, r: Robustness) -> str:
         if r.right >= SETTLED:
-            share = f"in {r.right:.0%} of the draws"
-            return f"no measurement is needed: one choice is within {WITHIN:.0%} of the best {share}"
+            share = f"in {units.percent(r.right)} of the draws"
+            return (
+                f"no measurement is needed: one choice is within {units.percent(WITHIN)} of the best {share}"
+            )
         if not r.measure:
-            return f"no measurement would settle it: a choice is right in {r.right:.0%}, whatever is known"
+            now = units.percent(r.right)
+            return f"no measurement would settle it: a choice is right in {now}, whatever is known"
         name, after = r.measure[0]
         how = self.problem.measurement(name)
         text = f"measure {name}{f' ({how})' if how else ''}: the chance of a right choice rises from "
-        text += f"{r.right:.0%} to {after:.0%}"
+        text += f"{units.percent(r.right)} to {units.percent(after)}"
         if r.runner_up is not None:
             text += f"; it decides between the answer and {self.runner_up}"
         for further, reached in r.measure[1:]:
-            text += f"; with {further} as well {reached:.0%}"
+            text += f"; with {further} as well {units.percent(reached)}"
         return text
 
 
 def _signed(change: float) -> str:
-    """A relative change with its sign; nothing is 0 %."""
+    """A relative change with its sign; nothing is 0 %, and from tenfold on it is a factor."""
+    if change >= 9:
+        return f"{1 + change:.3g} times"
     return "0 %" if abs(change) < 5e-5 else f"{100 * change:+.3g} %"
+
+
+def _size(change: float) -> str:
+    """How large a relative change is; empty where it is none."""
+    return "" if abs(change) < 5e-5 else f"{100 * abs(change):.3g} %"
+
+
+def _alone(index: Sobol) -> float:
+    """A first-order index, which is at most the total; estimates of both have errors."""
+    return min(max(index.first, 0.0), max(index.total, 0.0))

@@ -87,12 +87,12 @@ def robustly(session: Session, result: Result, quantile: float) -> Result:
 
 def statement(nominal: Result, told: dict[str, Any]) -> str:
     """The certificate of a robust answer in words."""
-    share = f"{told['quantile']:.0%}"
+    share = units.percent(told["quantile"])
     among = f"of {told['candidates']} candidates, under {told['draws']:,} draws of the model errors"
     if not told["met"]:
         return (
             f"no candidate meets every limit in {share} of the draws; this one does in "
-            f"{told['feasible']:.0%}, the most {among}"
+            f"{units.percent(told['feasible'])}, the most {among}"
         )
     held = "" if not nominal.goal["limits"] else f" among those that meet every limit in {share} of them"
     return f"the best {share} quantile{held}, {among}; other points were not drawn"
@@ -106,8 +106,9 @@ def describe(told: dict[str, Any], problem: Problem) -> str:
         unit = problem.metrics[metric].unit
         before = units.show(nominal["quantiles"][metric], unit)
         parts.append(f"{metric.replace('_', ' ')} {units.show(value, unit)} (nominal answer {before})")
-    words = f"{told['quantile']:.0%} quantile: {', '.join(parts)}"
-    return f"{words}; every limit met in {told['feasible']:.1%} (nominal {nominal['feasible']:.1%})"
+    words = f"{units.percent(told['quantile'])} quantile: {', '.join(parts)}"
+    met, before = units.percent(told["feasible"]), units.percent(nominal["feasible"])
+    return f"{words}; every limit met in {met} (nominal {before})"
 
 
 def _nominal(found: Outcomes, quantile: float) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Outcomes:
 
     costs: (draws, candidates, objectives) to minimise, NaN where a row failed. feasible: (draws,
     candidates). sources: name -> (draws,) standard normal values. broken: sentence -> draws that the
-    problem refused. moved: whether any metric changed at all.
+    problem refused. stated: whether the problem states any error at all.
     """
 
     goal: ResolvedGoal
@@ -54,7 +54,13 @@ class Outcomes:
     feasible: Array
     sources: dict[str, Array]
     broken: dict[str, int] = field(default_factory=dict)
-    moved: bool = True
+    stated: bool = True
+
+    @property
+    def moved(self) -> bool:
+        """Whether the draws change an objective or whether a limit holds."""
+        costs = np.nan_to_num(self.costs)
+        return self.stated and bool((costs != costs[:1]).any() or (self.feasible != self.feasible[:1]).any())
 
     @property
     def draws(self) -> int:
@@ -92,13 +98,15 @@ def outcomes(
     draws: int,
     seed: int = 0,
     progress: Progress | None = None,
+    nominal: Scores | None = None,
 ) -> Outcomes:
     """Score candidates under `draws` draws of the problem's errors.
 
-    progress: called with draws done and all draws. Draw i is the same whatever the number of draws. An
+    nominal: their scores without errors, where they are known. progress: called with draws done and all
+    draws. Draw i is the same whatever the number of draws. An
     interruption keeps the draws made, where there are at least ten.
     """
-    nominal = evaluate(problem, batch)
+    nominal = nominal or evaluate(problem, batch)
     shared = unmoved(problem, batch, nominal, seed)
     moving = len(shared) < len(problem.metrics) or problem.stochastic
     rows, objectives = len(batch), len(goal.objectives)
@@ -173,7 +181,8 @@ class Robustness:
     best, within, feasible: probabilities that it is feasible and no candidate is better; that none is
     more than 1 % better; that it meets every limit. regret_mean, regret_95: relative, over the draws in
     which it is feasible. rivals: the candidates that are best where the answer is not, each with its
-    share of all draws (of those that the ones before leave); the runner-up first. spread: objective ->
+    share of all draws (of those that the ones before leave); the runner-up first. stated, moved: whether
+    the problem states errors, and whether they move an objective or a limit. spread: objective ->
     its 5, 50 and 95 % quantile. right: the chance that the candidate that is so most often is feasible
     and within 1 % of the best. sources: by what measuring each would add to that. measure: which to
     measure, in order, with the chance of a right choice once it is known.
@@ -192,6 +201,7 @@ class Robustness:
     sources: tuple[Source, ...]
     measure: tuple[tuple[str, float], ...]
     broken: dict[str, int]
+    stated: bool
     moved: bool
 
     @property
@@ -218,6 +228,7 @@ class Robustness:
             ],
             "measure": [{"source": n, "right_once_known": p} for n, p in self.measure],
             "refused_draws": self.broken,
+            "stated": self.stated,
             "moved": self.moved,
         }
 
@@ -258,6 +269,7 @@ def judge(found: Outcomes, answer: int = 0) -> Robustness:
         sources=tuple(sources),
         measure=tuple(settle(within, moving, answer, sources, ENOUGH)),
         broken=found.broken,
+        stated=found.stated,
         moved=found.moved,
     )
 

@@ -152,12 +152,11 @@ class Worth:
             if small is not None and self._some(small):
                 rate = self._rate(small / abs(self.looser[0] * limit.bound))
                 parts.append(f"{amount(0.01)} {more} buys {of(small)}{rate}")
-            elif small is not None:
-                parts.append(f"{amount(0.01)} {more} buys nothing")
-            if large is not None and self._some(large):
-                parts.append(f"{amount(0.10)} {more} {of(large)}")
-            elif large is not None and self._some(small):
-                parts.append(f"{amount(0.10)} {more} nothing beyond that")
+                parts.append(f"{amount(0.10)} {more} {of(large)}" if large is not None else "")
+            elif large is not None and self._some(large):
+                parts.append(f"{amount(0.01)} {more} buys nothing; {amount(0.10)} {more} {of(large)}")
+            elif large is not None:
+                parts.append(f"up to {amount(0.10)} {more} buys nothing")
             if beyond is not None and self._some(beyond):
                 parts.append(f"without it {of(beyond)}{self._end()}")
         for gain, share in ((tight, 0.01), (tighter, 0.10)):
@@ -166,7 +165,7 @@ class Worth:
                 break
             if self._some(-gain):
                 parts.append(f"{amount(share)} {less} costs {of(-gain)}")
-        return f"{name}: " + "; ".join(parts)
+        return f"{name}: " + "; ".join(part for part in parts if part)
 
     def _end(self) -> str:
         """From which bound on it buys nothing more."""

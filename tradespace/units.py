@@ -38,6 +38,8 @@ def scales(unit: str) -> dict[str, float]:
     True
     """
     table = {"": 1.0, **_EXTRA.get(unit, {})}
+    if unit.startswith("1/"):
+        table[unit[1:]] = 1.0
     if unit in {"", "1"}:
         return table
     if unit == "m2":
@@ -78,8 +80,8 @@ def show(value: float | None, unit: str = "", digits: int = 4) -> str:
 
     value: SI, or None for unknown. unit: its SI unit. digits: significant digits.
 
-    >>> show(0.4112, "s"), show(40 * 2.0**30, "B"), show(None, "s")
-    ('411.2 ms', '40 GiB', 'unknown')
+    >>> show(0.4112, "s"), show(40 * 2.0**30, "B"), show(26.0, "1/h"), show(None, "s")
+    ('411.2 ms', '40 GiB', '26 /h', 'unknown')
     """
     if value is None:
         return "unknown"
@@ -97,12 +99,26 @@ def show(value: float | None, unit: str = "", digits: int = 4) -> str:
         whole = unit.split("/")[0] in {"B", "bit"}
         fits = [(f, p + unit) for f, p in _SHOWN if size >= f * 0.9999995 and not (whole and f < 1)]
         factor, name = fits[0] if fits else ((1.0, unit) if whole else (1e-15, "f" + unit))
-    elif unit == "1":
-        name = ""
+    elif unit == "1" or unit.startswith("1/"):
+        name = unit[1:]
     number = f"{value / factor:.{digits}g}"
     if "e" in number and 1e-4 <= size / factor < 1e9:
         number = f"{value / factor:.0f}"
     return f"{number} {name}".rstrip()
+
+
+def percent(share: float) -> str:
+    """A share for people: whole percents, more digits near 0 and 1, where they matter.
+
+    >>> percent(0.394), percent(0.9996), percent(0.00015), percent(1.0)
+    ('39 %', '99.96 %', '0.015 %', '100 %')
+    """
+    value = 100 * share
+    if abs(value) < 1:
+        return f"{value:.2g} %"
+    if 99 < value < 100:
+        return f"{100 - float(f'{100 - value:.1g}'):.6g} %"
+    return f"{value:.0f} %"
 
 
 def count(number: int) -> str:

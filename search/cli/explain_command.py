@@ -104,16 +104,19 @@ def _print(made: Explanation) -> None:
 
 def _print_worths(made: Explanation) -> None:
     objective = made.worths[0].objective
-    heads = ("limit", "-10 %", "-1 %", "now", "+1 %", "+10 %", "without", "relaxed, +1 %")
+    heads = ["limit", "-10 %", "-1 %", "now", "+1 %", "+10 %", "without"]
+    relaxed = any(worth.hints for worth in made.worths)
     cells = []
     for worth in made.worths:
         shown = [
             units.show(v.value, objective.unit, 5) if v.value is not None else "none" for v in worth.levels
         ]
         now = units.show(worth.value, objective.unit, 5)
-        dual = worth.hints.get(0.01)
+        hint = worth.hints.get(0.01)
         name = worth.limit.metric.replace("_", " ") + (" (held)" if worth.held else "")
-        told = "" if dual is None else units.show(dual, objective.unit, 5)
-        cells.append((name, *shown[:2], now, *shown[2:], told))
+        told = ("" if hint is None else units.show(hint, objective.unit, 5),) if relaxed else ()
+        cells.append((name, *shown[:2], now, *shown[2:], *told))
+    if relaxed:
+        heads.append("relaxed, +1 %")
     out = console()
     out.print(rows(table(f"{objective.metric.replace('_', ' ')} with the bound moved", *heads), cells))
