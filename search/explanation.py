@@ -169,10 +169,12 @@ class Explanation:
                 f"no other candidate is known to compare with; every limit is met in {percent(r.feasible)} "
                 f"of {r.draws:,} draws of the model errors"
             ]
+        limited = any(np.isfinite(v.bound) for v in self.goal.limits)
+        held = f", and meets every limit in {percent(r.feasible)}" if limited else ""
         told = [
             f"the answer stays best in {percent(r.best)} of {r.draws:,} draws of the model errors, within "
-            f"{percent(WITHIN)} of the best in {percent(r.within)}, and meets every limit in "
-            f"{percent(r.feasible)} (against {r.candidates - 1} other candidates)"
+            f"{percent(WITHIN)} of the best in {percent(r.within)}{held} (against {r.candidates - 1} other "
+            "candidates)"
         ]
         if r.regret_95:
             mean, tail = percent(r.regret_mean or 0.0), percent(r.regret_95)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,31 @@ def test_refusals_say_what_to_do(tmp_path: Path) -> None:
         explain(empty.run_dir, problem=Line())
     with pytest.raises(DataError, match="has changed since"):
         explain(run(Line(), tmp_path).run_dir, problem=Line(room=41.0))
+
+
+class Padded(ts.Problem):
+    """A variable that no metric sees, and errors that move none of the goal's metrics."""
+
+    x = ts.Int(0, 9)
+    unseen = ts.Int(0, 9)
+
+    time = ts.Metric("s", "min")
+    other = ts.Metric("s")
+
+    def evaluate(self, x: Any) -> dict[str, Any]:
+        """Only x counts; the error is that of the metric nobody asked for."""
+        return {"time": 1.0 + x.x, "other": ts.Estimate(1.0 + x.x, np.full(len(x), 0.1))}
+
+
+def test_what_no_metric_tells_apart_is_no_alternative_and_errors_beside_the_goal_decide_nothing(
+    tmp_path: Path,
+) -> None:
+    problem = Padded()
+    result = ts.solve(problem, runs=tmp_path, storage="none")
+    made = explain(result.run_dir, problem=problem, effort=replace(QUICK, draws=20))
+    assert made.others
+    assert all(any(name == "x" for name, *_ in other.changes) for other in made.others)
+    assert made.robustness is not None
+    assert made.robustness.stated
+    assert not made.robustness.moved
+    assert "the choice stands" in dict(made.sections())["How sure the choice is"][0]

@@ -137,7 +137,7 @@ def test_a_chance_constraint_that_nothing_meets_is_said() -> None:
     result = ts.solve(tight, robust=0.95)
     assert not result.robust["met"]
     assert result.best == {"design": 1}
-    assert "no candidate meets every limit in 95%" in result.certificate.statement
+    assert "no candidate meets every limit in 95 %" in result.certificate.statement
 
 
 @pytest.mark.parametrize(
