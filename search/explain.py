@@ -26,7 +26,7 @@ from .explanation import Explanation
 from .folder import RunFolder
 from .result import Result
 from .robustness import DRAWS, Robustness, judge, outcomes, pace, unmoved
-from .sensitivity import SOBOL_ROWS, Reach, Sobol, moves, one_at_a_time, sobol
+from .sensitivity import SOBOL_ROWS, Reach, Sobol, free, moves, one_at_a_time, sobol
 from .session import Session
 from .worth import SECONDS, Worth, Worths
 
@@ -133,6 +133,8 @@ class Explainer:
 
     def explain(self) -> Explanation:
         """All parts."""
+        said = self._said("preparing the problem")
+        self.problem.ready(None if said is None else lambda words, share: said(round(100 * share), 100))
         names, moved, scores = self._moved()
         objective = self.goal.objectives[0].metric
         reaches: list[Reach] = []
@@ -172,8 +174,14 @@ class Explainer:
         return f"{solver} was asked for; auto would take {chosen.name}: {reason}"
 
     def _own(self) -> Mapping[str, str | list[dict[str, Any]]]:
+        said = self._said("what the problem says")
+        if said is not None:
+            said(0, 1)
         try:
-            return dict(self.problem.explain(self.problem.space.points(self.answer)[0]))
+            own = dict(self.problem.explain(self.problem.space.points(self.answer)[0]))
+            if said is not None:
+                said(1, 1)
+            return own
         except TradespaceError as error:
             self.notes.append(f"the problem's own explanation failed: {error}")
             return {}
@@ -219,8 +227,18 @@ class Explainer:
             if self.pace == "slow":
                 self.notes.append("Sobol indexes are left out: the referee is slow or a simulator")
             return []
+        said, done = self._said("samples of the space"), 0
+        parts = len(free(self.problem)) + 2
+
+        def score(batch: Batch) -> Scores:
+            nonlocal done
+            scores, done = evaluate(self.problem, batch), done + 1
+            if said is not None:
+                said(min(done, parts), parts)
+            return scores
+
         try:
-            return sobol(self.problem, metric, self.session.seed, rows)
+            return sobol(self.problem, metric, self.session.seed, rows, score)
         except TradespaceError as error:
             self.notes.append(f"Sobol indexes are left out: {error}")
             return []

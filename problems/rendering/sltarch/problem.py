@@ -16,14 +16,14 @@ from ....errors import SpaceError
 from ....hardware.technology import Law
 from ...batch import Batch
 from ...goal import Metric, ResolvedGoal
-from ...problem import Problem, param
+from ...problem import Problem, Progress, param
 from ...scoring import Estimate
 from ...variables import Bool, Choice, Menu
 from ...views import MilpView
 from ..quality import implied_loss
 from .designs import HARDWARE, MENUS, Stages, Tables, stages, tables
 from .prices import SOURCES, Prices, prices, scaling_errors
-from .workload import Algorithm
+from .workload import Algorithm, drawn
 from .world import World, world
 
 if TYPE_CHECKING:
@@ -161,6 +161,17 @@ class SLTarch(Problem):
     def measurement(self, source: str) -> str:
         """What would settle a source of error."""
         return SOURCES[source].measurement if source in SOURCES else ""
+
+    def ready(self, progress: Progress | None = None) -> None:
+        """Read the scene, build its hierarchy and draw a first frame, said as it goes."""
+        tell: Progress = progress or (lambda words, share: None)
+        tell("reading the scene", 0.0)
+        place = self.world
+        tell(f"building a hierarchy over {len(place.scene):,} Gaussians", 0.3)
+        _ = place.tree
+        tell("drawing and counting a first frame", 0.7)
+        drawn(place, Algorithm(threshold=1.0))
+        tell("ready", 1.0)
 
     def algorithm(self, point: Mapping[str, Any]) -> Algorithm:
         """The algorithm of a point."""

@@ -242,6 +242,13 @@ def test_the_view_agrees_with_a_drawn_referee(problem):
     assert view.certificate.kind == "proven"
 
 
+def test_what_takes_long_before_a_search_is_said():
+    told = []
+    SLTarch(gaussians=500, width=64, height=48).ready(lambda words, share: told.append((words, share)))
+    assert [share for _, share in told] == [0.0, 0.3, 0.7, 1.0]
+    assert told[1][0] == "building a hierarchy over 500 Gaussians"
+
+
 def test_designs_number_their_settings():
     columns = {n: np.array([v[-1], v[0]]) for n, v in designs.MENUS.items()}
     assert designs.places(columns, designs.SEARCH).tolist() == [len(designs.options(designs.SEARCH)) - 1, 0]
