@@ -101,9 +101,12 @@ class Nested(OneShot):
         return self.search.certificate(names, finished)
 
     def _enumerate(self, outer: Problem) -> bool:
+        """Every setting, in an order of chance: where time ends first, what was tried is spread."""
         chunks = outer.space.enumerate(ASKED)
+        rng = np.random.default_rng(self.search.run.seed)
         for index in range(len(chunks)):
             batch = chunks.chunk(index)
+            batch = take(batch, rng.permutation(len(batch)))
             if self.search.score(batch) < len(batch):
                 return False
         return True
