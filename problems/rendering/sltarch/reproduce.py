@@ -85,7 +85,8 @@ def _case(place: World, path: Path | None, point: Algorithm, name: str) -> Itera
         found = "each core put in helps or costs nothing" if in_order(made) else "not in order"
         yield row(f"ablations, {label}", gpu.time / made[order[-1]].time, None, f"{found}: {ladder}")
     time, saved = PAPER["GPU"]
-    channels = f"cores with {CHANNELS} channels of 12.8 GB/s of their own"
+    spent = ", ".join(f"{part} {1e3 * seconds:.3g}" for part, seconds in gpu.seconds.items())
+    channels = f"GPU {spent} ms; cores with {CHANNELS} channels of 12.8 GB/s of their own"
     yield row("SLTarch over GPU, speed", gpu.time / best.time, time, channels)
     yield row("SLTarch over GPU, energy saved", 1 - best.energy / gpu.energy, saved)
     time, saved = PAPER["existing"]
