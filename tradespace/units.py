@@ -110,11 +110,11 @@ def show(value: float | None, unit: str = "", digits: int = 4) -> str:
 def percent(share: float) -> str:
     """A share for people: whole percents, more digits near 0 and 1, where they matter.
 
-    >>> percent(0.394), percent(0.9996), percent(0.00015), percent(1.0)
-    ('39 %', '99.96 %', '0.015 %', '100 %')
+    >>> percent(0.394), percent(0.9996), percent(0.0138), percent(1.0)
+    ('39 %', '99.96 %', '1.4 %', '100 %')
     """
     value = 100 * share
-    if abs(value) < 1:
+    if abs(value) < 10:
         return f"{value:.2g} %"
     if 99 < value < 100:
         return f"{100 - float(f'{100 - value:.1g}'):.6g} %"

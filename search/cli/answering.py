@@ -16,7 +16,10 @@ def explain(
     draws: Annotated[
         int | None,
         typer.Option(
-            "--draws", metavar="N", min=0, help="Draws of the model errors [default: 1,000; simulators: 100]."
+            "--draws",
+            metavar="N",
+            min=0,
+            help="Draws of the model errors \\[default: 1,000; simulators: 100].",
         ),
     ] = None,
     resolves: Annotated[
@@ -25,7 +28,7 @@ def explain(
             "--resolves",
             metavar="N",
             min=0,
-            help="Draws to solve anew for candidates [default: 30; simulators: 0].",
+            help="Draws to solve anew for candidates \\[default: 30; simulators: 0].",
         ),
     ] = None,
     sobol: Annotated[
@@ -34,7 +37,7 @@ def explain(
             "--sobol",
             metavar="N",
             min=0,
-            help="Rows a sample of Sobol indexes [default: 1,024; simulators: 0].",
+            help="Rows a sample of Sobol indexes \\[default: 1,024; simulators: 0].",
         ),
     ] = None,
     worth: Annotated[
@@ -149,7 +152,7 @@ def render(
         "frame.png"
     ),
     fov: Annotated[
-        float | None, typer.Option("--fov", metavar="DEGREES", help="Field of view across [default: 53].")
+        float | None, typer.Option("--fov", metavar="DEGREES", help="Field of view across \\[default: 53].")
     ] = None,
     orbit: Annotated[
         int | None, typer.Option("--orbit", metavar="N", help="N frames once round the scene, numbered.")
@@ -170,7 +173,7 @@ def render(
     ] = 1,
     check: Annotated[
         str | None,
-        typer.Option("--check", help="Where a group decides: centre, leader or any [default: centre]."),
+        typer.Option("--check", help="Where a group decides: centre, leader or any \\[default: centre]."),
     ] = None,
     background: Annotated[
         str,

@@ -52,7 +52,7 @@ Evals = Annotated[
     typer.Option(
         "--evals",
         metavar="N",
-        help=f"Rows to score [default: {DEFAULT_EVALUATIONS:,} for samplers, unless --seconds is given].",
+        help=f"Rows to score \\[default: {DEFAULT_EVALUATIONS:,} for samplers, unless --seconds is given].",
     ),
 ]
 Seconds = Annotated[
@@ -60,13 +60,15 @@ Seconds = Annotated[
     typer.Option(
         "--seconds",
         metavar="S",
-        help=f"Wall time, over all sittings [default: {DEFAULT_SECONDS:.0f}, unless --evals is given].",
+        help=f"Wall time, over all sittings \\[default: {DEFAULT_SECONDS:.0f}, unless --evals is given].",
     ),
 ]
 Gap = Annotated[
     float | None,
     typer.Option(
-        "--gap", metavar="G", help="Relative gap that counts as proven; 0.01 is one percent [default: 1e-6]."
+        "--gap",
+        metavar="G",
+        help="Relative gap that counts as proven; 0.01 is one percent \\[default: 1e-6].",
     ),
 ]
 Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes that evaluate rows.")]
@@ -87,7 +89,7 @@ Storage = Annotated[
         "--storage",
         metavar="URL",
         help="Where the Optuna study goes, such as sqlite:///x.db; none for no study "
-        "[default: a journal in --runs].",
+        "\\[default: a journal in --runs].",
     ),
 ]
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}

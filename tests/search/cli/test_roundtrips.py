@@ -61,6 +61,7 @@ def test_run_help_lists_the_parameters_of_a_problem(cli: Cli) -> None:
     assert shown.code == 0
     assert "--memory" in shown.out
     assert "--limit" in shown.out
+    assert "[default: 10,000" in shown.out
 
 
 def test_devices_list_and_each_number_has_unit_source_and_kind(cli: Cli) -> None:
