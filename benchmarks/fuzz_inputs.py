@@ -6,6 +6,7 @@ import json
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def spoil_json(rng: np.random.Generator, good: Any) -> Any:
             case 1:
                 holder[key] = [holder[key]]
             case _:
-                holder[key] = ODD_VALUES[int(rng.integers(len(ODD_VALUES)))]
+                holder[key] = deepcopy(ODD_VALUES[int(rng.integers(len(ODD_VALUES)))])
     return value
 
 

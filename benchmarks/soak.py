@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from soak_cases import USER_FILE, Case, agree, draw
+from soak_cases import USER_FILE, Case, agree, draw, warm_up
 from soak_processes import Command, Held, Processes, held, listeners
 
 import tradespace as ts
@@ -562,6 +562,8 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         soak = Soak(folder.resolve(), given.seed)
+        if given.events is None:
+            warm_up(soak.user_file)
         began = said = time.monotonic()
         stop = lambda: time.monotonic() - began > 60 * given.minutes  # noqa: E731
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,17 @@ def draw(rng: np.random.Generator, user_file: Path) -> Case:
     workers = 1 if rng.random() < 0.8 else 2
     name = f"{user_file}:{kind.name}" if kind.name[0].isupper() else kind.name
     return Case(name, parameters, solver, int(rng.integers(1_000)), evals, workers)
+
+
+def warm_up(user_file: Path) -> None:
+    """Every kind of search once, tiny: what a process imports and compiles once is no leak."""
+    rng = np.random.default_rng(0)
+    for kind in KINDS:
+        for solver in dict.fromkeys(kind.solvers):
+            case = draw(rng, user_file)
+            name = f"{user_file}:{kind.name}" if kind.name[0].isupper() else kind.name
+            least = tuple((n, low) for n, (low, _) in kind.ranges.items())
+            replace(case, problem=name, parameters=least, solver=solver, evals=16, workers=1).expected()
 
 
 def agree(expected: ts.Result, found: ts.Result, exact: bool) -> str | None:

@@ -33,7 +33,7 @@ from .tail import Tail
 Array = npt.NDArray[Any]
 FLUSH_ROWS, FLUSH_BYTES, FLUSH_SECONDS = 65_536, 32 << 20, 2.0
 SLOW_ROW = 0.01
-ZIPPED = (zipfile.BadZipFile, zlib.error)
+ZIPPED = (zipfile.BadZipFile, zlib.error, RuntimeError)  # the last where it claims to be encrypted
 FULL = {errno.ENOSPC, errno.EDQUOT}
 TAIL = "rows/tail.log"
 

@@ -18,6 +18,11 @@ def outside(name: str) -> Solver:
     """
     place, _, label = name.rpartition(":")
     if place.endswith(".py"):
+        if not Path(place).expanduser().is_file():
+            raise SolverUnavailable(
+                f"there is no file '{place}' with a solver in it; --solver takes a name of 'optimize list "
+                "--solvers', or FILE.py:CLASS (how to write one: docs/howto/solver.md)."
+            )
         module = load_file(Path(place))
     else:
         try:

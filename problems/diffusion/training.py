@@ -95,7 +95,7 @@ def cache_folder() -> Path:
     return Path(root) / "tradespace" / "dit"
 
 
-ZIPPED = (zipfile.BadZipFile, zlib.error)
+ZIPPED = (zipfile.BadZipFile, zlib.error, RuntimeError)  # the last where it claims to be encrypted
 
 
 def weights_path(config: DiTConfig, recipe: Recipe | None = None, clips: ClipSet | None = None) -> Path:

@@ -40,7 +40,7 @@ def read_cameras(path: str | Path) -> list[Camera]:
     except (
         OSError,
         EOFError,
-        NotImplementedError,
+        RuntimeError,
         ValueError,
         KeyError,
         IndexError,

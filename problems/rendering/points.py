@@ -48,7 +48,7 @@ def read_points(path: Path) -> Columns:
             if missing:
                 raise DataError(f"it lacks the arrays {', '.join(missing)}.")
             means, colours = np.asarray(file["means3d"], np.float64), file["colors"]
-    except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"it is no array file: {error}.") from None
     if means.ndim != 2 or means.shape[1] != 3 or colours.shape != means.shape:
         raise DataError(f"means3d and colors must both be (N, 3), got {means.shape} and {colours.shape}.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,7 @@ def _source(path: Path) -> Iterator[Source]:
             RuntimeError,
             ValueError,
             NotImplementedError,
+            zlib.error,
         ) as error:
             raise DataError(f"its file '{name}' cannot be unpacked: {error}.") from None
 

@@ -48,6 +48,8 @@ def read_spz(path: Path) -> Columns:
         raise DataError(f"its harmonics have degree {degree}; up to 3 can be read.")
     if flags & EXTENSIONS:
         raise DataError("it uses extensions, which cannot be read; store it without them.")
+    if count == 0:
+        raise DataError("it holds no Gaussians.")
     if count > MOST_GAUSSIANS:
         raise DataError(f"it declares {count:,} Gaussians; at most {MOST_GAUSSIANS:,} can be read.")
     widths = (9, 1, 3, 3, 3 if version == 2 else 4, 3 * COEFFICIENTS[degree])

@@ -27,6 +27,10 @@ from .progress import Watcher, preparing
 from .report import print_result
 
 PROBE_ROWS = 1_024
+ROW_MICROSECONDS = {"exhaustive": 0.05, "random": 2.0, "sobol": 2.0, "nsga2": 15.0, "ga": 15.0}
+"""CPU a row of solvers whose own cost hardly depends on the problem, recording included: measured by
+benchmarks/core.py and benchmarks/evolution.py. A model-based sampler's grows with its rows; a proof's is
+open."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,9 @@ def _dry(
     expected = rows_needed / rate / workers if rows_needed else None
     if budget.seconds is not None:
         expected = min(expected, budget.seconds) if expected is not None else budget.seconds
+    own = rows_needed * micro * 1e-6 if rows_needed and (micro := solver_cost(solver)) is not None else None
+    if expected is not None and own is not None and budget.seconds is None:
+        expected += own
     data = {
         "problem": problem_name(problem),
         "size": size,
@@ -171,6 +178,7 @@ def _dry(
         "solver": solver,
         "why": why,
         "rows_per_second": rate,
+        "solver_seconds": own,
         "rows": rows_needed,
         "expected_seconds": expected,
     }
@@ -183,12 +191,21 @@ def _dry(
     out.print(f"[dim]space[/]       {points}, {problem.space.scalars} scalar decisions")
     out.print(f"[dim]solver[/]      {solver} ({why})")
     out.print(f"[dim]referee[/]     {rate:,.0f} rows/s on one core")
+    if own is not None:
+        out.print(f"[dim]beside it[/]   about {own:.2g} s for {solver} itself and the record of its rows")
+    else:
+        out.print(f"[dim]beside it[/]   what {solver} itself takes, which is not known beforehand")
     done = f"{rows_needed:,} rows" if rows_needed else "until proven"
     out.print(
         f"[dim]expected[/]    {done}, at most {expected:.3g} s"
         if expected is not None
         else f"[dim]expected[/]    {done}"
     )
+
+
+def solver_cost(solver: str) -> float | None:
+    """Microseconds a row that a solver takes beside the referee, or None where that is not known."""
+    return ROW_MICROSECONDS.get(solver)
 
 
 def resume_run(

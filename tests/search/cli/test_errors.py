@@ -372,3 +372,23 @@ def test_an_interruption_that_python_throws_away_is_made_again():
     )  # fmt: skip
     assert done.returncode == 130, done.stderr
     assert done.stderr == ""
+
+
+def test_a_solvers_missing_file_is_told_as_a_solvers(cli: Cli):
+    done = cli("run", "matmul-tile", "--solver", "bad.py:X")
+    assert done.code == 2
+    assert "there is no file 'bad.py' with a solver in it" in done.err
+    assert "optimize new" not in done.err
+
+
+def test_a_dry_run_names_what_the_solver_itself_takes(cli: Cli):
+    known = cli("run", "matmul-tile", "--dry", "--json").json
+    assert 0 < known["solver_seconds"] < known["expected_seconds"]
+    assert "exhaustive itself" in cli("run", "matmul-tile", "--dry").out
+    assert (
+        cli("run", "matmul-tile", "--solver", "tpe", "--evals", "9", "--dry", "--json").json["solver_seconds"]
+        is None
+    )
+    assert (
+        "is not known beforehand" in cli("run", "matmul-tile", "--solver", "tpe", "--evals", "9", "--dry").out
+    )
