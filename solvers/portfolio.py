@@ -4,7 +4,7 @@
 the same solver: (1) a finite space within the budget and 10^7 points (10^4 where the referee is
 declared slow) is enumerated; (2) a jobs, packing or MILP view that takes this goal; (3) from 1,000
 evaluations on evolution, for one objective over numbers alone the memetic search; (4) a model-based
-sampler below that.
+sampler below that. A problem with guesses of its own is given to evolution, which begins from them.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def choose(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver
             return solver, f"{what}; {reasons(refusals)}"
         refusals.append((name, refused))
     order = sampling_order(problem, goal, budget)
-    for name in ("memetic", *order) if order[0] == "ga" else order:
+    for name in ("memetic", *order) if order[0] == "ga" and not guided(problem) else order:
         solver = make(name)
         refused = solver.accepts(problem, goal, budget)
         if refused is None:
@@ -133,7 +133,12 @@ def sampling_order(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tupl
     """The searches that need only the referee, in the order in which `auto` tries them."""
     evolution = "ga" if goal.single else "nsga2"
     many = budget.evaluations is None or budget.evaluations >= EVOLVED
-    return (evolution,) if many and problem.cost == "fast" else ("tpe", evolution)
+    return (evolution,) if guided(problem) or (many and problem.cost == "fast") else ("tpe", evolution)
+
+
+def guided(problem: Problem) -> bool:
+    """Whether the problem has guesses that evolution begins from."""
+    return type(problem).guesses is not Problem.guesses
 
 
 def select(name: Any, problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver, str]:

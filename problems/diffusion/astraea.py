@@ -163,7 +163,8 @@ class Astraea(Problem):
     def guesses(self, goal: ResolvedGoal) -> Sequence[Mapping[str, Any]]:
         """The schedules that people write by hand, and those that the measurements suggest."""
         if not budgeting.bounds(goal):
-            wholes = range(self.steps, 1, -1)
+            every = range(self.steps, 1, -1)
+            wholes = [*every[::2], *every[1::2]]  # a small population spans the front as well
             spread = [jumps.best_paths(self.jump_errors, whole, 1)[0] for whole in wholes]
             return budgeting.as_points([*spread, *shares.plain(self.budget, self.steps).values()])
         named = self.within(goal)

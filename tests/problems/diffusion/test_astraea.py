@@ -122,6 +122,12 @@ def test_searches_stay_within_the_budget_and_are_no_worse_than_their_guesses(tin
         assert result.metrics["psnr"] >= tiny.score(guesses).metrics["psnr"].max()
 
 
+def test_auto_begins_from_the_guesses_so_that_few_evaluations_are_no_worse_than_they(tiny):
+    result = ts.solve(tiny, budget=ts.Budget(evaluations=6))
+    assert result.solver == "ga"
+    assert result.metrics["psnr"] >= tiny.score(tiny.guesses(ts.Goal().resolve(tiny))[0]).metrics["psnr"][0]
+
+
 def test_screened_children_are_tried_on_one_prompt_first(tiny):
     problem = tiny.replace(screening=True)
     result = ts.solve(problem, "ga", budget=ts.Budget(evaluations=24))
