@@ -164,7 +164,7 @@ def fronts(evals: int, out: Path | None) -> None:
     print(f"best PSNR (dB), 4 calibration prompts, {evals} evaluations, within a share of the full time of")
     print(f"{'':14s}" + "".join(f"{limit:8.1f}" for limit in limits))
     for name, points in {**found, **lines}.items():
-        best = [max((q for t, q in points if t <= limit + 1e-9), default=float("nan")) for limit in limits]
+        best = [max((q for t, q in points if t <= limit + 2e-3), default=float("nan")) for limit in limits]
         print(f"{name:14s}" + "".join(f"{value:8.2f}" for value in best))
     if out:
         from tradespace.problems.diffusion.paper_figures import front
