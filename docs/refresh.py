@@ -43,6 +43,7 @@ TOLERANCE = 0.02
 VOLATILE = (
     (re.compile(r"^(solver [^;]*);.*"), r"\1)"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d{6}-[0-9a-f]{4}"), "RUN"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d{6}\b"), "TIME"),
     (re.compile(r"(explain|export|regoal|resume|resumes|report|run) [0-9a-f]{4}\b"), r"\1 ID"),
     (re.compile(r"(?:[\d,]+ rows )?in \d[\d.]* s\b"), "in T"),
     (re.compile(r"at most \d\S* s\b"), "at most T"),
