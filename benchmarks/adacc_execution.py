@@ -114,6 +114,15 @@ def bytes_() -> None:
                 f"allocated {found / 1e6:7.3f} MB  error {error:+.4%}  {mark}",
                 flush=True,
             )
+        within = problem.replace(offload=False)
+        tightest = least(within.liveness, "peak", {"error": problem.error_budget}, seconds=20)
+        found = peak_of(module, run_of(module, batch, tightest.actions))
+        share = 1 - (whole(problem) - tightest.peak) / graph.activations
+        print(
+            f"  {family:8} without offload the least is {share:.1%}: predicted "
+            f"{(tightest.peak - graph.static) / 1e6:.3f}, allocated {found / 1e6:.3f} MB",
+            flush=True,
+        )
 
 
 def twelve(problem: AdaccModule) -> list[list[str]]:

@@ -176,28 +176,42 @@ def frontier(
 
 
 def explain(problem: AdaccModule, goal: ResolvedGoal) -> str:
-    """A sentence on the limits that cannot be met; else an empty one."""
+    """A sentence on the limits that cannot be met, with the least that can be; else an empty one."""
     limits = {limit.metric: limit for limit in goal.limits if limit.sense == "<="}
+    bounds = {name: limit.bound for name, limit in limits.items()}
     live = problem.liveness
     for name, limit in limits.items():
-        best = least(live, name, {})
-        if best is None or getattr(best, name) <= limit.bound * (1 + 1e-9):
+        alone = least(live, name, {})
+        if alone is None or getattr(alone, name) <= limit.bound * (1 + 1e-9):
             continue
-        others = {n: other.bound for n, other in limits.items() if n != name}
-        at = {name: getattr(best, name) * 1.001}
-        best = least(live, "step_time", {**others, **at}) or least(live, "step_time", at) or best
-        more = 100 * (best.step_time / problem.step.base_seconds - 1)
-        shown = units.show(getattr(best, name), limit.unit, 4)
-        return (
-            f"{limit} leaves no feasible plan for this {problem.step.name}.\n"
-            f"The least reachable {name} is {shown}, at {more:.2g} % more step time."
-        )
-    together = least(live, "peak", {n: lim.bound for n, lim in limits.items() if n != "peak"})
-    if together is None or "peak" not in limits or together.peak <= limits["peak"].bound:
+        told = f"{limit} leaves no feasible plan for this {problem.step.name}.\n"
+        others = {n: b for n, b in bounds.items() if n != name}
+        return told + _least_told(problem, name, others, getattr(alone, name))
+    if "peak" not in limits:
         return ""
-    shown = units.show(together.peak, "B", 4)
-    more = 100 * (together.step_time / problem.step.base_seconds - 1)
-    return (
-        f"{limits['peak']} leaves no feasible plan for this {problem.step.name} within the other limits.\n"
-        f"With them the least reachable peak is {shown}, at {more:.2g} % more step time."
-    )
+    others = {n: b for n, b in bounds.items() if n != "peak"}
+    together = least(live, "peak", others)
+    if together is None or together.peak <= bounds["peak"] * (1 + 1e-9):
+        return ""
+    told = f"{limits['peak']} leaves no feasible plan for this {problem.step.name} within the other limits.\n"
+    alone = least(live, "peak", {})
+    return told + _least_told(problem, "peak", others, together.peak if alone is None else alone.peak)
+
+
+def _least_told(problem: AdaccModule, name: str, others: Mapping[str, float], alone: float) -> str:
+    """What a metric can be brought to within the other limits, at what step time; alone: without them."""
+    live, unit = problem.liveness, problem.metrics[name].unit
+    held = least(live, name, others)
+    if held is None:
+        return f"The least reachable {name} is {units.show(alone, unit, 4)}, and beyond another limit."
+    reached = getattr(held, name)
+    best = least(live, "step_time", {**others, name: reached * 1.001}) or held
+    more = 100 * (best.step_time / problem.step.base_seconds - 1)
+    told = f"The least reachable {name} is {units.show(reached, unit, 4)}, at {more:.2g} % more step time"
+    if alone < 0.995 * reached:
+        told += f"; {units.show(alone, unit, 4)} without the other limits"
+    if name == "peak" and not problem.offload:
+        moved = least(problem.replace(offload=True).liveness, "peak", others)
+        if moved is not None and moved.peak < 0.995 * reached:
+            told += f"; {units.show(moved.peak, unit, 4)} with offload"
+    return told + "."

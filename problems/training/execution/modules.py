@@ -176,10 +176,9 @@ def characters(file: Path | None = None) -> Tensor:
             text = Path(file).read_text(errors="replace")
         except OSError as error:
             raise DataError(f"--text '{file}' cannot be read: {error.strerror or error}.") from None
-    made = torch.frombuffer(bytearray(text.encode("ascii", "replace")), dtype=torch.uint8).long()
-    if len(made) < 10_000:
-        raise DataError(f"--text '{file}' must hold at least 10,000 characters, got {len(made):,}.")
-    return made
+    if len(text) < 10_000:
+        raise DataError(f"--text '{file}' must hold at least 10,000 characters, got {len(text):,}.")
+    return torch.frombuffer(bytearray(text.encode("ascii", "replace")), dtype=torch.uint8).long()
 
 
 def draw_batch(text: Tensor, batch: int, sequence: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
