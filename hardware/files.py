@@ -101,7 +101,7 @@ def _changed(
 def _whole(name: str, written: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> Device:
     """A device with every part in the file."""
     kind = written.get("kind")
-    if not isinstance(kind, str) or kind not in LEVELS:
+    if not (isinstance(kind, str) and kind in LEVELS):
         raise DataError(
             f'{path} must say like = "a100-sxm-80gb" (or another known device), or kind = '
             f"one of {', '.join(LEVELS)}; got kind = {kind!r}"
@@ -125,7 +125,7 @@ def _whole(name: str, written: Mapping[str, Any], given: Mapping[str, Any], path
     family = written.get("family", name)
     if not isinstance(family, str):
         raise DataError(f"family in {path} must be a text, got {family!r}")
-    return Device(name, kind, family, table, levels, links, cores)
+    return Device(name, written["kind"], family, table, levels, links, cores)
 
 
 def _names(key: str, written: Mapping[str, Any], path: Path) -> tuple[str, ...]:
@@ -149,7 +149,8 @@ def _quantity(field: str, entry: Mapping[str, Any], unit: str, path: Path) -> Qu
             raise DataError(
                 f"{field} in {path} lacks its {part}; every number has a value, a source and a kind"
             )
-    if not isinstance(entry["kind"], str) or entry["kind"] not in KINDS:
+    kind = entry["kind"]
+    if not (isinstance(kind, str) and kind in KINDS):
         raise DataError(f"kind of {field} in {path} must be one of {', '.join(KINDS)}, got {entry['kind']!r}")
     value = entry["value"]
     if isinstance(value, bool) or not isinstance(value, str | int | float):

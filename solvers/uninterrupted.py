@@ -27,8 +27,8 @@ def uninterrupted() -> Iterator[None]:
         for number, handler in before.items():
             if callable(handler):
                 signal.signal(number, handler)
-        for number in dict.fromkeys(held):
-            signal.raise_signal(number)
+        for caught in dict.fromkeys(held):
+            signal.raise_signal(caught)
 
 
 @cache
