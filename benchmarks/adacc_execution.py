@@ -25,6 +25,7 @@ from tradespace.problems.training.actions import RETAIN
 from tradespace.problems.training.adacc import Adacc
 from tradespace.problems.training.execution.codecs import CODECS, codec
 from tradespace.problems.training.execution.evolution import Evolution
+from tradespace.problems.training.execution.live import allocated_peak
 from tradespace.problems.training.execution.modules import (
     FAMILIES,
     Shape,
@@ -33,7 +34,7 @@ from tradespace.problems.training.execution.modules import (
     language_model,
 )
 from tradespace.problems.training.execution.profiling import remember, step
-from tradespace.problems.training.execution.training import BUDGETS, Policy, allocated_peak, budgeted
+from tradespace.problems.training.execution.training import BUDGETS, Policy, budgeted
 from tradespace.problems.training.graph import GRADIENT
 from tradespace.problems.training.module import AdaccModule
 from tradespace.problems.training.replanning import Answer, frontier, least

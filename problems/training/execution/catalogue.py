@@ -21,7 +21,7 @@ from .profiling import one_thread, profile, remember
 if TYPE_CHECKING:
     from ..module import AdaccModule
 
-VERSION = 3
+VERSION = 4
 """Raised when a recording or its measurement changes."""
 
 

@@ -6,9 +6,13 @@ reference to it, never by its address, which is used again after it dies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -58,3 +62,34 @@ def live_peak(run: Any) -> int:
         kept = run()
     del kept
     return int(counter.peak)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the profiler's C++ part prints off the terminal."""
+    with tempfile.TemporaryFile() as sink:
+        before = os.dup(2)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def allocated_peak(run: Callable[[], Any]) -> int:
+    """Most bytes that the allocator has given out at once while a function runs; compiled code too."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return int(torch.cuda.max_memory_allocated() - before)
+    from torch.profiler import ProfilerActivity, profile
+
+    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        run()
+    events = [
+        (e.start_ns(), e.nbytes()) for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"
+    ]
+    sizes = [size for _, size in sorted(events, key=lambda event: event[0])]
+    return int(max(np.cumsum(sizes), default=0))

@@ -20,7 +20,7 @@ from ..actions import INT4, INT8, OFFLOAD, RECOMPUTE, RETAIN
 from ..graph import GRADIENT, Graph, SavedTensor, Treatment
 from .codecs import candidates, codec, relative_error
 from .executor import RECORDINGS, Program, Recording, _Pass, applied
-from .live import LiveBytes
+from .live import LiveBytes, allocated_peak
 from .places import Place, place_of
 from .recording import (
     Loss,
@@ -245,7 +245,8 @@ class Profile:
         if any(self.saved[i].refused for i in members):
             return None
         states = sum(len(self.run.states[c.packs]) for c in self.recording.recipes[t.buffer].random)
-        reading = max(0, self._peak(lambda: self.again(members[0])) - t.size)
+        # the allocator's, since an operator's own scratch memory passes no dispatch mode
+        reading = max(0, allocated_peak(lambda: self.again(members[0])) - t.size)
         return Treatment(RECOMPUTE, "", states, self.seconds(self.again, members), 0.0, 0, reading)
 
     def moved(self, members: Sequence[int], place: Place) -> Treatment:

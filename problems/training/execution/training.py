@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from ..graph import GRADIENT
 from .catalogue import ready, small_module
 from .evolution import Evolution
 from .executor import Program, applied, recording_of
+from .live import allocated_peak
 from .modules import characters, draw_batch
 from .profiling import clock, distance, gradients, one_thread, step
 from .recording import repeated_blocks, undisturbed
@@ -42,37 +41,6 @@ SAVED_OPERATORS = (
     "_scaled_dot_product_flash_attention",
     "_scaled_dot_product_efficient_attention",
 )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what the profiler's C++ part prints off the terminal."""
-    with tempfile.TemporaryFile() as sink:
-        before = os.dup(2)
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-
-
-def allocated_peak(run: Callable[[], Any]) -> int:
-    """Most bytes that the allocator has given out at once while a function runs; compiled code too."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return int(torch.cuda.max_memory_allocated() - before)
-    from torch.profiler import ProfilerActivity, profile
-
-    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
-        run()
-    events = [
-        (e.start_ns(), e.nbytes()) for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"
-    ]
-    sizes = [size for _, size in sorted(events, key=lambda event: event[0])]
-    return int(max(np.cumsum(sizes), default=0))
 
 
 @dataclass(eq=False)

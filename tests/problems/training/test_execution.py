@@ -21,8 +21,8 @@ from tradespace.problems.training.execution import (  # noqa: E402
     profiling,
     recording,
 )
-from tradespace.problems.training.execution.live import live_peak  # noqa: E402
-from tradespace.problems.training.execution.training import allocated_peak, checkpointed  # noqa: E402
+from tradespace.problems.training.execution.live import allocated_peak, live_peak  # noqa: E402
+from tradespace.problems.training.execution.training import checkpointed  # noqa: E402
 from tradespace.problems.training.module import AdaccModule  # noqa: E402
 from tradespace.problems.training.replanning import frontier, least  # noqa: E402
 
