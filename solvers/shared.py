@@ -26,6 +26,7 @@ from .bayesian import CONSTRAINTS, OptunaSampler, quiet
 
 Array = npt.NDArray[Any]
 MOST_GATHERED = 64
+SIGNATURE = "search"
 REACHED_THROUGH = {"optuna", "sqlalchemy", "grpc", "psycopg", "psycopg2", "pymysql", "redis"}
 
 
@@ -76,13 +77,13 @@ class SharedSearch(AskTell):
     def _check(self, joined: Any) -> None:
         """Whose study it is; the first worker signs it."""
         ours = {"digest": self.problem.digest, "goal": self.goal.describe()}
-        signed = joined.user_attrs
-        if "digest" not in signed and not joined.get_trials(deepcopy=False):
-            for key, value in {"problem": type(self.problem).__name__, **ours}.items():
-                joined.set_user_attr(key, value)
+        signed = joined.user_attrs.get(SIGNATURE)
+        if signed is None and not joined.get_trials(deepcopy=False):
             names = [f"-{o.metric}" if o.direction == "max" else o.metric for o in self.goal.objectives]
             joined.set_metric_names(names)
+            joined.set_user_attr(SIGNATURE, {"problem": type(self.problem).__name__, **ours})  # at one stroke
             return
+        signed = signed or {}
         if any(signed.get(key) != value for key, value in ours.items()):
             of = f"{signed.get('problem', 'something else')}, {signed.get('goal', 'begun elsewhere')}"
             raise DataError(

@@ -77,7 +77,7 @@ def _source(path: Path) -> Iterator[Source]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
         raise DataError(f"it is no zip of SOG planes: {error}.") from None
 
     def from_zip(name: str) -> bytes:

@@ -67,7 +67,6 @@ def test_two_processes_at_once_answer_for_both(tmp_path: Path) -> None:
     best = max(-t.value for t in trials if max(t.user_attrs["limits"]) <= 0)
     values = [answer["best"]["metrics"]["value"] for answer in answers]
     assert max(values) == best  # whoever ends last knows all; a row in flight may miss the other's answer
-    assert min(values) >= sorted(-t.value for t in trials if max(t.user_attrs["limits"]) <= 0)[-3]
     assert 40 <= finished(tmp_path) <= 43
     assert {len([*r.rglob("*.npz")]) > 0 for r in tmp_path.glob("knapsack/*")} == {True}
 
