@@ -15,6 +15,7 @@ import io
 import json
 import os
 import time
+import tokenize
 import uuid
 import zipfile
 import zlib
@@ -33,7 +34,12 @@ from .tail import Tail
 Array = npt.NDArray[Any]
 FLUSH_ROWS, FLUSH_BYTES, FLUSH_SECONDS = 65_536, 32 << 20, 2.0
 SLOW_ROW = 0.01
-ZIPPED = (zipfile.BadZipFile, zlib.error, RuntimeError)  # the last where it claims to be encrypted
+ZIPPED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    RuntimeError,
+)  # the last where it claims to be encrypted
 FULL = {errno.ENOSPC, errno.EDQUOT}
 TAIL = "rows/tail.log"
 
@@ -99,7 +105,10 @@ class RunFolder:
         """Read columns. Raises DataError where the file is damaged."""
         try:
             with np.load(self.path / name, allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
+                found = {key: stored[key] for key in stored.files}
+            if not all(isinstance(value, np.ndarray) for value in found.values()):
+                raise ValueError("a member is no array")
+            return found
         except (OSError, ValueError, EOFError, KeyError, NotImplementedError, *ZIPPED) as error:
             raise DataError(
                 f"'{self.path / name}' is damaged ({error}); delete it to go on without it."

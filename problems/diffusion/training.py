@@ -13,6 +13,7 @@ import json
 import math
 import os
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -95,7 +96,12 @@ def cache_folder() -> Path:
     return Path(root) / "tradespace" / "dit"
 
 
-ZIPPED = (zipfile.BadZipFile, zlib.error, RuntimeError)  # the last where it claims to be encrypted
+ZIPPED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    RuntimeError,
+)  # the last where it claims to be encrypted
 
 
 def weights_path(config: DiTConfig, recipe: Recipe | None = None, clips: ClipSet | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -47,6 +48,7 @@ def read_cameras(path: str | Path) -> list[Camera]:
         struct.error,
         zipfile.BadZipFile,
         zlib.error,
+        tokenize.TokenError,
     ) as error:
         raise DataError(
             f"cannot read the cameras of '{path.name}': {type(error).__name__} {error}."
