@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
@@ -265,7 +265,7 @@ class Problem(metaclass=ProblemType):
         """
         return self._pinned({}, {**self._pins, **values})
 
-    def _pinned(self, parameters: Mapping[str, Any], pins: Mapping[str, Any]) -> Problem:
+    def _pinned(self, parameters: Mapping[str, Any], pins: Mapping[str, Any]) -> Self:
         """A copy with other parameters and exactly these pins, read as the variables' values."""
         copy = dataclasses.replace(self, **parameters)
         object.__setattr__(copy, "_fixed", dict(pins))
@@ -275,7 +275,7 @@ class Problem(metaclass=ProblemType):
             object.__setattr__(copy, "_fixed", read)
         return copy
 
-    def replace(self, **parameters: Any) -> Problem:
+    def replace(self, **parameters: Any) -> Self:
         """The same problem with other parameters; pinned variables stay pinned."""
         unknown = next((n for n in parameters if n not in self._parameters), None)
         if unknown is not None:

@@ -53,8 +53,8 @@ class Ranking:
         if len(order) < 2:
             return "one solver has nothing to be ranked against."
         if self.p is None or self.critical is None:
-            few = {0: "no seed was run by all", 1: "one seed was run by all"}
-            reason = few.get(self.blocks, "equal values in every block")
+            lacking = {0: "no seed was run by all", 1: "one seed was run by all"}
+            reason = lacking.get(self.blocks, "equal values in every block")
             return f"{reason}: ranks say nothing beyond the values."
         friedman = f"Friedman over {self.blocks} blocks: p = {self.p:.2g}"
         few = f"; with fewer than {FEW_BLOCKS} blocks that is weak" if self.blocks < FEW_BLOCKS else ""

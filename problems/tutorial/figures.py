@@ -227,7 +227,7 @@ def hardware(problem: TwoLevel, point: Mapping[str, Any]) -> Figure:
 
     domains = problem.space.domains
     names = [name for name in domains if name not in problem.slow]
-    menus = [np.asarray(domains[name].values) for name in names]  # type: ignore[attr-defined]
+    menus = [np.asarray(domains[name].values) for name in names]
     grid = {n: v.ravel() for n, v in zip(names, np.meshgrid(*menus, indexing="ij"), strict=True)}
     rows = len(next(iter(grid.values())))
     fixed = {name: np.full(rows, point[name]) for name in problem.slow}
@@ -246,7 +246,7 @@ def hardware(problem: TwoLevel, point: Mapping[str, Any]) -> Figure:
     best = np.minimum.accumulate(frame[order])
     axes.step(area[order], best, where="post", color=INK, linewidth=1.2, label="front")
     own = problem.evaluate(problem.space.batch(point))
-    ring = {"s": 110, "facecolor": "none", "edgecolor": ACCENT, "linewidth": 2, "zorder": 4}
+    ring: dict[str, Any] = {"s": 110, "facecolor": "none", "edgecolor": ACCENT, "linewidth": 2, "zorder": 4}
     axes.scatter(own["area"], 1e3 * own["frame"], label="the answer", **ring)
     axes.axvline(problem.area_limit, color=ACCENT, linestyle="--", linewidth=1)
     axes.set_xscale("log")

@@ -208,7 +208,8 @@ def compare(
 
     wish = Wish(minimize, maximize, limit, no_limit)
     if (context.args and not context.args[0].startswith("--")) or is_run(problem, runs):
-        given = {n for n in context.params if context.get_parameter_source(n).name == "COMMANDLINE"}
+        sources = {n: context.get_parameter_source(n) for n in context.params}
+        given = {n for n, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
         names = [problem, *context.args]
         raise typer.Exit(compare_recorded(names, wish, given, out=out, runs=runs, json=json))
     raise typer.Exit(

@@ -80,7 +80,7 @@ class Evolution:
     ) -> None:
         self.module, self.error_budget, self.labels = module, error_budget, labels
         self.free = memory if callable(memory) else None
-        self.memory = self.free() if self.free is not None else memory
+        self.memory: float = memory() if callable(memory) else memory
         self.every, self.wait, self.loss, self.heard = every, every, loss, heard
         self.recording = recording_of(module)
         self.graph: Graph = self.recording.graph

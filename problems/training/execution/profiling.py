@@ -255,7 +255,7 @@ class Profile:
         def run() -> None:
             away = [place.put(self.storages[self.saved[i].buffer]) for i in members]
             while away:
-                place.get(away.pop())  # type: ignore[arg-type]
+                place.get(away.pop())
 
         with torch.no_grad():
             spent = least_seconds(run, self.device) / len(members)
