@@ -50,7 +50,7 @@ def test_explain_prints_stores_and_pictures(cli: Cli) -> None:
     for words in (
         "What each limit is worth",
         "peak <= 700 MiB",
-        "binds",
+        "holds the answer back",
         "Nearest alternatives",
         "auto chose",
     ):
@@ -151,7 +151,7 @@ def test_run_robust_prints_quantiles_and_leaves_1_where_nothing_is_sure_enough(
     assert done.code == 0
     assert done.json["best"]["point"] == {"tile": 2}  # tile 3 breaks the limit in a third of the draws
     assert done.json["robust"]["nominal"]["point"] == {"tile": 3}
-    assert "95% quantile" in cli("run", "tiles.py:Tiles", "--robust", 0.95).out
+    assert "95 % quantile" in cli("run", "tiles.py:Tiles", "--robust", 0.95).out
     unsure = cli("run", "tiles.py:Tiles", "--room", 0.55, "--robust", 0.95)
     assert unsure.code == 1
     assert "no candidate meets every limit" in unsure.err
