@@ -101,7 +101,8 @@ def test_nobody_can_change_a_record(a100, sweep):
         (lambda: hardware.device("l4-24gb").replace(dram_bandwith=1.0), "did you mean 'dram_bandwidth'"),
         (lambda: hardware.device("l4-24gb").replace(clock=-1.0), "must be finite and not negative"),
         (lambda: hardware.device("epyc-9354").value("area"), "is unknown"),
-        (lambda: Device.from_record({"name": "x", "kind": "gpu"}), "lacks 'quantities'"),
+        (lambda: Device.from_record({"name": "x"}), "lacks 'kind'"),
+        (lambda: Device.from_record({**hardware.device("l4-24gb").record(), "levels": []}), "lack 'dram'"),
     ],
 )
 def test_bad_input_gets_one_sentence(call, words):
