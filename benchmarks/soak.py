@@ -368,7 +368,7 @@ class Soak:
     def afterwards(self) -> None:
         """Regoal, export, report of a finished run, perhaps struck; what they wrote is whole or not there."""
         if not self.finished:
-            return
+            self.kill()
         run = self.finished[int(self.rng.integers(len(self.finished)))]
         known = self.rows(run)
         for _ in range(3):
@@ -460,7 +460,7 @@ class Soak:
     def dashboard(self) -> None:
         """The dashboard over the journal of all: answers on 127.0.0.1 and nowhere else."""
         if not self.journal.is_file():
-            return
+            self.kill()
         arguments = ["dashboard", "--port", "0", "--storage", str(self.journal), "--json"]
         command = self.processes.start(arguments, fresh=True)
         deadline = time.monotonic() + 60
