@@ -25,7 +25,7 @@ from .candidates import RESOLVES, candidates, recall, resolve_under_draws
 from .explanation import Explanation
 from .folder import RunFolder
 from .result import Result
-from .robustness import DRAWS, Robustness, judge, outcomes, pace, unmoved
+from .robustness import DRAWS, Robustness, judge, one_draw, outcomes, pace, unmoved
 from .sensitivity import SOBOL_ROWS, Reach, Sobol, free, moves, one_at_a_time, sobol
 from .session import Session
 from .worth import SECONDS, Worth, Worths
@@ -295,10 +295,13 @@ class Explainer:
                 self._said("solved under draws"),
             )
         batch = candidates(self.session, self.answer, resolved)
-        moving = self._draws_move()  # and what is compiled on first use is compiled
-        began = time.perf_counter()
         nominal = evaluate(self.problem, batch)
-        expected = draws * (time.perf_counter() - began) if moving else 0.0
+        expected = 0.0
+        if self._draws_move():  # and what is compiled on first use is compiled
+            began = time.perf_counter()
+            with suppress(TradespaceError):  # what fails is told with the draws
+                evaluate(one_draw(self.problem, np.random.default_rng(self.session.seed)), batch)
+            expected = draws * (time.perf_counter() - began)
         if self.announce is not None and expected > TOLD:
             told = f"{draws:,} draws of {len(batch)} candidates take about {units.show(expected, 's', 2)}"
             self.announce(f"{told}; Ctrl-C keeps those made, --draws makes fewer")
