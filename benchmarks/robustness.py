@@ -21,10 +21,10 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 import tradespace as ts
-from tradespace.search.candidates import recall
 from tradespace.search.folder import RunFolder
-from tradespace.search.robustness import judge, outcomes
-from tradespace.search.worth import Worths
+from tradespace.search.trust.candidates import recall
+from tradespace.search.trust.robustness import judge, outcomes
+from tradespace.search.trust.worth import Worths
 
 
 class Designs(ts.Problem):

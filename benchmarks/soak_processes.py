@@ -27,7 +27,7 @@ FRESH = "import sys; from tradespace.search.cli import main; main(sys.argv[1:])"
 NURSERY = """
 import json, os, signal, sys, tempfile
 import tradespace, tradespace.search.cli.running, tradespace.search.journal, tradespace.search.static
-import tradespace.search.compare, tradespace.search.cli.report_command, tradespace.solvers.milp
+import tradespace.search.comparison.compare, tradespace.search.cli.report_command, tradespace.solvers.milp
 from tradespace.search.cli import main
 with tempfile.TemporaryDirectory() as runs:  # what a run imports on its way, figures included
     tradespace.solve(tradespace.problem("knapsack", items=8), "nsga2", seed=3, runs=runs,

@@ -130,7 +130,7 @@ def medians(blocks: dict[str, dict[str, list[float]]], solvers: list[str]) -> tu
 
 def table(lines: dict[tuple[Any, ...], dict[str, Any]]) -> str:
     """Mean ranks, wins, share of feasible runs and CPU seconds, with the Friedman statement."""
-    from tradespace.search.ranking import ranking
+    from tradespace.search.comparison.ranking import ranking
 
     solvers = list(dict.fromkeys(line["solver"] for line in lines.values()))
     names, values = medians(scores(lines), solvers)

@@ -20,7 +20,7 @@ from tradespace.problems.gittins_rank import Law, RankTable, brute_force, refine
 from tradespace.problems.tutorial.mg1 import MG1, MIXES
 from tradespace.problems.tutorial.queue import simulate
 from tradespace.problems.tutorial.two_level import TwoLevel, count_work
-from tradespace.search.stochastic import fresh_seeds
+from tradespace.search.trust.stochastic import fresh_seeds
 from tradespace.solvers.gittins import rank_table
 
 Array = npt.NDArray[Any]

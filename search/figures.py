@@ -18,8 +18,8 @@ from ..problems.scoring import evaluate
 from .plots import ACCENT, FAINT, INK, axis_scale, own_figures
 from .quality import Quality, rows_before
 from .result import Result
-from .sensitivity import moves, one_at_a_time
 from .session import Session
+from .trust.sensitivity import moves, one_at_a_time
 
 if TYPE_CHECKING:
     from .study import Chosen
@@ -283,7 +283,7 @@ def sensitivity(session: Session, result: Result) -> Figure | None:
         scores = evaluate(problem, moved)
     except TradespaceError:
         return None
-    from .explain_figures import reach_figure
+    from .trust.figures import reach_figure
 
     return reach_figure(
         tuple(one_at_a_time(names, scores, goal, reference, objective.metric)), _words(objective)

@@ -21,7 +21,6 @@ from ..problems.goal import ResolvedGoal
 from ..problems.parameters import declared, shown
 from ..problems.problem import Problem
 from .applied import kept
-from .explanation import FILE
 from .figures import convergence, front
 from .folder import RunFolder
 from .narrative import describe_value
@@ -30,6 +29,7 @@ from .result import Result
 from .session import Session
 from .static import MOST_SVG, draw, png, svg
 from .study import Chosen, provenance_rows
+from .trust.explanation import FILE
 
 FRONT_ROWS = 12
 POINT_ROWS = 40

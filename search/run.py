@@ -28,8 +28,8 @@ from .provenance import provenance
 from .result import ANSWERED, Result, front_columns, readable_point
 from .session import OutOfTime, Session, ask_tell
 from .sharing import joined_again, share, study_record
-from .stochastic import replicate
 from .study import log_study
+from .trust.stochastic import replicate
 
 Observer = Callable[[Session], None]
 Start = Batch | Mapping[str, Any] | str | Path | None
@@ -201,7 +201,7 @@ def check_robust(robust: float | None, pick: str | None) -> None:
 
 def robustly(session: Session, result: Result, quantile: float) -> Result:
     """The result with the answer that draws of the model errors prefer (see `robust`)."""
-    from .robust import robustly as choose
+    from .trust.robust import robustly as choose
 
     return choose(session, result, quantile)
 

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from .problems.views import JobClass, JobsView, MilpView, PackingView, dense_ranks
     from .search.bridges import optuna_objective, pymoo_problem, write_mps
     from .search.check import check
-    from .search.compare import Comparison, compare
+    from .search.comparison.compare import Comparison, compare
+    from .search.comparison.recorded import compare_runs
     from .search.export import recorded_rows
-    from .search.recorded import compare_runs
     from .search.result import Result
     from .search.run import regoal, resume, solve
     from .solvers.base import Budget, Certificate
@@ -63,9 +63,9 @@ _HOMES = {
     "problems.views": ("JobClass", "JobsView", "MilpView", "PackingView", "dense_ranks"),
     "search.bridges": ("optuna_objective", "pymoo_problem", "write_mps"),
     "search.check": ("check",),
-    "search.compare": ("Comparison", "compare"),
+    "search.comparison.compare": ("Comparison", "compare"),
     "search.export": ("recorded_rows",),
-    "search.recorded": ("compare_runs",),
+    "search.comparison.recorded": ("compare_runs",),
     "search.result": ("Result",),
     "search.run": ("regoal", "resume", "solve"),
     "solvers.base": ("Budget", "Certificate"),

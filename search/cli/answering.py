@@ -50,7 +50,7 @@ def explain(
     json: Json = False,
 ) -> None:
     """Explain a run's answer: what its limits are worth, what matters, alternatives, how sure it is."""
-    from ..explain import Effort
+    from ..trust.explain import Effort
     from .explain_command import explain_run
 
     explain_run(run, runs, Effort(draws, resolves, sobol, worth, seconds), json)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from ...errors import DataError
 from ...problems.registry import entries
 from ...solvers.base import Budget
-from ..compare import Comparison, compare
+from ..comparison.compare import Comparison, compare
 from ..folder import RunFolder, find_run
 from ..run import now
 from ..session import Session
@@ -126,7 +126,7 @@ def compare_recorded(
 
     given: options that were set. Raises DataError for one that only a search has.
     """
-    from ..recorded import compare_runs
+    from ..comparison.recorded import compare_runs
 
     idle = [flag for name, flag in IDLE.items() if name in given]
     if idle:
@@ -151,8 +151,8 @@ def compare_recorded(
 
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
     """Write Markdown, CSV, JSON, both forms of the curves and the runtime distributions; the paths."""
-    from ..curves import page, picture
-    from ..runtimes import runtime_picture
+    from ..comparison.curves import page, picture
+    from ..comparison.runtimes import runtime_picture
 
     image, times = io.BytesIO(), io.BytesIO()
     picture(found).savefig(image, dpi=150)

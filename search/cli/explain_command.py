@@ -10,12 +10,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ... import units
-from ..candidates import recall
-from ..explain import Effort, Explainer, answered
-from ..explain_figures import explanation_figures
-from ..explanation import FILE, Explanation
 from ..folder import RunFolder, find_run
 from ..static import draw, png
+from ..trust.candidates import recall
+from ..trust.explain import Effort, Explainer, answered
+from ..trust.explanation import FILE, Explanation
+from ..trust.figures import explanation_figures
 from .console import console, print_json, print_rows, rows, table
 
 

@@ -15,7 +15,7 @@ from ...problems.goal import Limit, ResolvedGoal
 from ...problems.problem import Problem
 from ..plots import save_figures
 from ..result import Result
-from ..robust import describe
+from ..trust.robust import describe
 from .console import console, fail, rows, table
 
 FRONT_ROWS = 10

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import DataError
-from ..candidates import recall
-from ..explain import Effort
-from ..explanation import FILE
 from ..folder import RunFolder, find_run
 from ..page import page
 from ..result import Result
+from ..trust.candidates import recall
+from ..trust.explain import Effort
+from ..trust.explanation import FILE
 from .console import console, print_json
 from .explain_command import explained
 

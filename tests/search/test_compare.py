@@ -15,11 +15,11 @@ import tradespace as ts
 from tradespace.errors import BudgetError, SolverUnavailable, ViewMismatch
 from tradespace.search.archive import nondominated
 from tradespace.search.cli import main
-from tradespace.search.compare import Comparison, compare
-from tradespace.search.curves import band, page, picture
+from tradespace.search.comparison.compare import Comparison, compare
+from tradespace.search.comparison.curves import band, page, picture
+from tradespace.search.comparison.ranking import ranking
+from tradespace.search.comparison.runtimes import TARGETS, distribution, runtime_picture, runtimes
 from tradespace.search.quality import REFERENCE, Quality
-from tradespace.search.ranking import ranking
-from tradespace.search.runtimes import TARGETS, distribution, runtime_picture, runtimes
 
 BUDGET = ts.Budget(evaluations=2_000)
 

@@ -11,12 +11,12 @@ import pytest
 
 import tradespace as ts
 from tradespace.errors import DataError
-from tradespace.search.candidates import candidates, recall, resolve_under_draws
-from tradespace.search.explain import Effort, explain
-from tradespace.search.explain_figures import explanation_figures
 from tradespace.search.folder import RunFolder
 from tradespace.search.static import draw, png, svg
-from tradespace.search.worth import NO_LIMIT, Worths
+from tradespace.search.trust.candidates import candidates, recall, resolve_under_draws
+from tradespace.search.trust.explain import Effort, explain
+from tradespace.search.trust.figures import explanation_figures
+from tradespace.search.trust.worth import NO_LIMIT, Worths
 from tradespace.solvers.duals import Relaxation
 
 QUICK = Effort(draws=50, resolves=2, sobol=64)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import tradespace as ts
-from tradespace.search.candidates import recall
 from tradespace.search.cli import main
+from tradespace.search.comparison.recorded import clock
 from tradespace.search.folder import RunFolder
-from tradespace.search.recorded import clock
+from tradespace.search.trust.candidates import recall
 
 BUDGET = ts.Budget(evaluations=300)
 

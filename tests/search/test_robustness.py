@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import norm
 
 import tradespace as ts
-from tradespace.search.attribution import attribute, explained, known
-from tradespace.search.robustness import judge, outcomes, robust_choice
+from tradespace.search.trust.attribution import attribute, explained, known
+from tradespace.search.trust.robustness import judge, outcomes, robust_choice
 
 DRAWS = 2_000
 NEAR = 0.03

@@ -10,7 +10,7 @@ import pytest
 
 import tradespace as ts
 from tradespace.problems.scoring import evaluate
-from tradespace.search.sensitivity import indexes, moves, one_at_a_time, sobol
+from tradespace.search.trust.sensitivity import indexes, moves, one_at_a_time, sobol
 
 
 class Ishigami(ts.Problem):

@@ -21,7 +21,7 @@ from tradespace.problems.gittins_rank import (
     tail_survival,
 )
 from tradespace.problems.tutorial.mg1 import MG1, MIXES
-from tradespace.search.stochastic import fresh_seeds, replicate
+from tradespace.search.trust.stochastic import fresh_seeds, replicate
 from tradespace.solvers.gittins import rank_table
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import units
-from ..errors import DataError, TradespaceError
-from ..problems.batch import Batch, concatenate, take
-from ..problems.goal import Goal
-from ..problems.problem import Problem
-from ..problems.scoring import Scores, evaluate, take_scores
-from ..solvers.base import Budget
-from ..solvers.nested import answers_recorded
-from ..solvers.portfolio import select
+from ... import units
+from ...errors import DataError, TradespaceError
+from ...problems.batch import Batch, concatenate, take
+from ...problems.goal import Goal
+from ...problems.problem import Problem
+from ...problems.scoring import Scores, evaluate, take_scores
+from ...solvers.base import Budget
+from ...solvers.nested import answers_recorded
+from ...solvers.portfolio import select
+from ..folder import RunFolder
+from ..result import Result
+from ..session import Session
 from .alternatives import Alternative, alternatives, described
 from .candidates import RESOLVES, candidates, recall, resolve_under_draws
 from .explanation import Explanation
-from .folder import RunFolder
-from .result import Result
 from .robustness import DRAWS, Robustness, judge, one_draw, outcomes, pace, unmoved
 from .sensitivity import SOBOL_ROWS, Reach, Sobol, free, moves, one_at_a_time, sobol
-from .session import Session
 from .worth import SECONDS, Worth, Worths
 
 Array = npt.NDArray[Any]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SpaceError
-from ..problems.problem import Problem
-from ..problems.scoring import evaluate
+from ...errors import SpaceError
+from ...problems.problem import Problem
+from ...problems.scoring import evaluate
 
 SEED = "simulation_seed"
 FRESH_SEEDS = 10

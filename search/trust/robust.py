@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import units
-from ..problems.batch import take
-from ..problems.problem import Problem
-from ..problems.scoring import evaluate
-from ..solvers.base import Budget, Certificate
+from ... import units
+from ...problems.batch import take
+from ...problems.problem import Problem
+from ...problems.scoring import evaluate
+from ...solvers.base import Budget, Certificate
+from ..result import Result, readable_point
+from ..session import Session
 from .candidates import RESOLVES, candidates, resolve_under_draws
-from .result import Result, readable_point
 from .robustness import DRAWS, Outcomes, outcomes, pace, robust_choice, unmoved
-from .session import Session
 from .stochastic import replicate
 from .worth import SECONDS, as_goal
 

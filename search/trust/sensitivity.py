@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..problems.batch import Batch, concatenate, take
-from ..problems.domain import Domain
-from ..problems.goal import ResolvedGoal
-from ..problems.problem import Problem
-from ..problems.scoring import Scores, evaluate, join_scores
+from ...problems.batch import Batch, concatenate, take
+from ...problems.domain import Domain
+from ...problems.goal import ResolvedGoal
+from ...problems.problem import Problem
+from ...problems.scoring import Scores, evaluate, join_scores
 
 Array = npt.NDArray[Any]
 LEVELS = 7

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import TradespaceError
-from ..problems.batch import Batch
-from ..problems.goal import ResolvedGoal
-from ..problems.problem import Problem
-from ..problems.scoring import Scores, evaluate
-from .archive import knee, nondominated
+from ...errors import TradespaceError
+from ...problems.batch import Batch
+from ...problems.goal import ResolvedGoal
+from ...problems.problem import Problem
+from ...problems.scoring import Scores, evaluate
+from ..archive import knee, nondominated
 from .attribution import Source, attribute, now, settle
 
 Array = npt.NDArray[Any]
@@ -160,7 +160,7 @@ def unmoved(problem: Problem, batch: Batch, nominal: Scores, seed: int) -> list[
     """Metrics that draws do not change, judged by a few of them (by one where the referee is slow)."""
     same = list(problem.metrics)
     if type(problem).draw is Problem.draw and not problem.stochastic:
-        from ..hardware import Device
+        from ...hardware import Device
 
         if not any(isinstance(v, Device) for v in problem.parameters.values()):
             return same

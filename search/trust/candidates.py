@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError, TradespaceError
-from ..problems.batch import Batch, concatenate, take
-from ..problems.goal import Goal
-from ..problems.problem import Problem
-from ..problems.scoring import evaluate
-from ..solvers.base import Budget
-from ..solvers.exhaustive import CHUNK
-from .executors import Evaluator
-from .folder import RunFolder
+from ...errors import DataError, TradespaceError
+from ...problems.batch import Batch, concatenate, take
+from ...problems.goal import Goal
+from ...problems.problem import Problem
+from ...problems.scoring import evaluate
+from ...solvers.base import Budget
+from ...solvers.exhaustive import CHUNK
+from ..executors import Evaluator
+from ..folder import RunFolder
+from ..run import check_unchanged, recorded_problem, solve
+from ..session import Session
+from ..study import spread
 from .robustness import one_draw, pace
-from .run import check_unchanged, recorded_problem, solve
 from .sensitivity import moves
-from .session import Session
-from .study import spread
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]

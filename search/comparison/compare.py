@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import units
-from ..errors import BudgetError, SolverUnavailable, TradespaceError
-from ..problems.goal import Goal, ResolvedGoal
-from ..problems.problem import Problem
-from ..solvers.base import Budget, reasons, relative_gap
-from ..solvers.portfolio import make, select
-from .quality import Quality, rows_before
+from ... import units
+from ...errors import BudgetError, SolverUnavailable, TradespaceError
+from ...problems.goal import Goal, ResolvedGoal
+from ...problems.problem import Problem
+from ...solvers.base import Budget, reasons, relative_gap
+from ...solvers.portfolio import make, select
+from ..quality import Quality, rows_before
+from ..result import Result
+from ..run import problem_name, solve
+from ..session import Session
 from .ranking import Ranking, ranking
-from .result import Result
-from .run import problem_name, solve
-from .session import Session
 
 Array = npt.NDArray[Any]
 CLOSE, ROUNDING = 0.01, 1e-12
@@ -180,7 +180,7 @@ class Comparison:
 
     def markdown(self) -> str:
         """The table of solvers, as Markdown."""
-        from .narrative import table
+        from ..narrative import table
 
         heads = ("solver", f"median {self.measure}", "best", "worst", "deviation", "mean rank",
                  "runs within 1 %", "rows to 1 %", "seconds to 1 %", "rows", "seconds",

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import units
-from ..errors import SolverUnavailable, TradespaceError
-from ..problems.goal import Goal, Limit, Objective, ResolvedGoal
-from ..problems.problem import Problem
-from ..solvers.base import Budget
-from ..solvers.nested import answers_recorded
-from ..solvers.portfolio import select
+from ... import units
+from ...errors import SolverUnavailable, TradespaceError
+from ...problems.goal import Goal, Limit, Objective, ResolvedGoal
+from ...problems.problem import Problem
+from ...solvers.base import Budget
+from ...solvers.nested import answers_recorded
+from ...solvers.portfolio import select
+from ..run import solve
+from ..session import Session
 from .robustness import pace
-from .run import solve
-from .session import Session
 
 if TYPE_CHECKING:
-    from ..solvers.duals import Relaxation
+    from ...solvers.duals import Relaxation
 
 SHARES = (-0.10, -0.01, 0.01, 0.10)
 NO_LIMIT = math.inf
@@ -255,7 +255,7 @@ class Worths:
 
     def price(self) -> list[Worth]:
         """Every limit's worth; empty where the goal has none."""
-        from ..solvers.duals import Relaxation
+        from ...solvers.duals import Relaxation
 
         if not self.limits:
             return []

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import units
+from ... import units
+from ..figures import GREEN, layout
+from ..plots import ACCENT, FAINT, INK, axis_scale
 from .explanation import SETTLED, Explanation
-from .figures import GREEN, layout
-from .plots import ACCENT, FAINT, INK, axis_scale
 from .sensitivity import Reach, Sobol
 from .worth import NO_LIMIT, Worth
 
@@ -68,7 +68,7 @@ def worth_figure(worth: Worth) -> Figure | None:
 
 
 def _named(metric: str, unit: str) -> Any:
-    from ..problems.goal import Objective
+    from ...problems.goal import Objective
 
     return Objective(metric, "min", unit)
 

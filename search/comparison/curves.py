@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..figures import layout
+from ..plots import INK
 from .compare import Comparison, Trace
-from .figures import layout
-from .plots import INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def _scale(comparison: Comparison) -> tuple[float, str]:
     """A factor and a label that bring the measure into human units."""
     if not comparison.goal.single:
         return 1.0, comparison.measure
-    from .plots import axis_scale
+    from ..plots import axis_scale
 
     values = np.array([t.value for t in comparison.traces if np.isfinite(t.value)] or [1.0])
     return axis_scale(values, comparison.goal.objectives[0])

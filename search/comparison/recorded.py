@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import units
-from ..errors import DataError, GoalError
-from ..problems.goal import Goal
-from ..problems.parameters import declared, from_plain, shown
-from ..problems.problem import Problem
-from ..problems.registry import load
-from ..solvers.base import Budget
-from .candidates import recall
+from ... import units
+from ...errors import DataError, GoalError
+from ...problems.goal import Goal
+from ...problems.parameters import declared, from_plain, shown
+from ...problems.problem import Problem
+from ...problems.registry import load
+from ...solvers.base import Budget
+from ..folder import RunFolder
+from ..quality import Quality
+from ..result import Result
+from ..run import undamaged
+from ..session import Session
+from ..trust.candidates import recall
 from .compare import CHECKPOINTS, Comparison, Finished, judge
-from .folder import RunFolder
-from .quality import Quality
-from .result import Result
-from .run import undamaged
-from .session import Session
 
 Array = npt.NDArray[Any]
 

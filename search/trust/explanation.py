@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import units
-from ..problems.goal import ResolvedGoal
-from ..problems.problem import Problem
+from ... import units
+from ...problems.goal import ResolvedGoal
+from ...problems.problem import Problem
+from ..result import Result
 from .alternatives import Alternative
-from .result import Result
 from .robustness import WITHIN, Robustness
 from .sensitivity import Reach, Sobol
 from .worth import Worth

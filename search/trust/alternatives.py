@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import units
-from ..problems.batch import Batch, take
-from ..problems.goal import ResolvedGoal
-from ..problems.problem import Problem
-from ..problems.scoring import Scores
+from ... import units
+from ...problems.batch import Batch, take
+from ...problems.goal import ResolvedGoal
+from ...problems.problem import Problem
+from ...problems.scoring import Scores
 
 Array = npt.NDArray[Any]
 SHOWN = 6

@@ -1,0 +1,1 @@
+"""Solvers and recorded runs side by side: quality over time, ranks, curves."""
