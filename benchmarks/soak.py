@@ -20,6 +20,7 @@ import csv
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -165,7 +166,7 @@ class Soak:
         if code is None:
             command.send(signal.SIGKILL)
             raise Fault(f"'{words}' did not end")
-        before_main = command.fresh is not None and ", in main" not in command.err
+        before_main = command.fresh is not None and not IN_MAIN.search(command.err)
         if before_main and struck and (code < 0 or "KeyboardInterrupt" in said):
             return code  # while Python was still importing
         starting = "SemLock._rebuild" in said  # a worker that started while the others were ended
@@ -197,9 +198,8 @@ class Soak:
         for columns in folder.read_rows(damaged):
             names = sorted(n for n in columns if n != "seconds")
             parts = [np.ascontiguousarray(columns[n]).reshape(len(columns["failed"]), -1) for n in names]
-            found.update(
-                b"".join(p[row].tobytes() for p in parts) for row in range(len(columns["failed"]))
-            ) if len(columns["failed"]) < 60_000 else found.add(str(len(columns["failed"])).encode())
+            rows = np.concatenate([p.view(np.uint8) for p in parts], axis=1)
+            found.update(rows.view(f"V{rows.shape[1]}").ravel().tolist())
         if (run / "sweep.npz").is_file():
             found.update(b"chunk%d" % i for i in range(int(folder.read_arrays("sweep.npz")["cursor"])))
         if damaged:
@@ -491,6 +491,7 @@ class Soak:
         self.ledger.faults += [f"left beside the journal: {name}" for name in odd]
 
 
+IN_MAIN = re.compile(r'search/cli/\w+\.py", line \d+, in main')
 EVENTS: dict[str, float] = {
     "kill": 44, "interrupt": 18, "users": 8, "twice": 6, "watched": 5, "afterwards": 6, "compare": 2,
     "worker": 4, "disk": 4, "dashboard": 1,
@@ -527,7 +528,7 @@ def verdict(ledger: Ledger, minutes: float) -> int:
     total = sum(ledger.events.values())
     print_rows(f"{total:,} events in {minutes:.1f} minutes", events)
     print_rows("\nCounts", [{"what": n, "count": c} for n, c in sorted(ledger.counts.items())])
-    quarter = ledger.holding[len(ledger.holding) // 4 :]
+    quarter = ledger.holding[len(ledger.holding) // 4 :] or [held()]
     rows: list[dict[str, Any]] = []
     for name, bar in (("files", GROWTH_FILES), ("threads", 1), ("children", 0), ("resident", GROWTH_MIB)):
         first, last = (float(getattr(h, name)) for h in (quarter[0], quarter[-1]))

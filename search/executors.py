@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,24 @@ def user_file(problem: Problem) -> UserFile | None:
 
 
 _worker_problem: Problem | None = None
+
+
+def _context() -> BaseContext:
+    """How worker processes are started: by a fork server where there is one.
+
+    The server starts deaf to Ctrl-C: it ends with this process, and would else print a traceback of its own.
+    """
+    if os.name != "posix":
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # deaf by itself; its start would lift the mask below
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return multiprocessing.get_context("forkserver")
 
 
 def _start_worker(_file: Any, problem: Problem) -> None:
@@ -113,9 +132,8 @@ class Evaluator:
         if self._address is not None:
             self._pool = self._opened.enter_context(open_executor(self._address))
         if self._own:
-            context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
             arguments = (user_file(self.problem), self.problem)
-            self._pool = ProcessPoolExecutor(self.workers, context, _start_worker, arguments)
+            self._pool = ProcessPoolExecutor(self.workers, _context(), _start_worker, arguments)
         elif self._pool is not None:
             self.workers = max(self.workers, width(self._pool))
             self._parcel = parcel(self.problem)

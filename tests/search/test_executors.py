@@ -46,6 +46,23 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_the_fork_server_starts_deaf_to_ctrl_c_and_the_search_does_not() -> None:
+    command = """
+import signal
+from multiprocessing.forkserver import _forkserver
+from pathlib import Path
+import tradespace as ts
+budget = ts.Budget(evaluations=8)
+ts.solve(ts.problem("knapsack", items=6), "random", budget=budget, workers=2, storage="none")
+status = Path(f"/proc/{_forkserver._forkserver_pid}/status").read_text()
+blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+print(blocked >> (signal.SIGINT - 1) & 1, signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    told = subprocess.run([sys.executable, "-c", command], env=environment(), capture_output=True, text=True)
+    assert told.stdout.split() == ["1", "False"], told.stderr
+
+
 # --- workers of a search that is killed ------------------------------------------------------------------
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_workers_end_when_their_search_is_killed(tmp_path: Path) -> None:
