@@ -164,8 +164,9 @@ class Soak:
         said = " ".join(command.err.split())[-1500:]
         words = " ".join(command.arguments[:2])
         if code is None:
-            command.send(signal.SIGKILL)
-            raise Fault(f"'{words}' did not end")
+            command.send(signal.SIGABRT)
+            command.wait()
+            raise Fault(f"'{words}' did not end; where it was: {' '.join(command.err.split())[-3000:]}")
         before_main = command.fresh is not None and not IN_MAIN.search(command.err)
         if before_main and struck and (code < 0 or "KeyboardInterrupt" in said):
             return code  # while Python was still importing

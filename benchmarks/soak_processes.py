@@ -25,7 +25,7 @@ TAG = "TRADESPACE_SOAK"
 PATIENCE = 60.0
 FRESH = "import sys; from tradespace.search.cli import main; main(sys.argv[1:])"
 NURSERY = """
-import json, os, signal, sys, tempfile
+import faulthandler, json, os, signal, sys, tempfile
 import tradespace, tradespace.search.cli.running, tradespace.search.journal, tradespace.search.static
 import tradespace.search.comparison.compare, tradespace.search.cli.report_command, tradespace.solvers.milp
 from tradespace.search.cli import main
@@ -38,6 +38,7 @@ def live(arguments, out, err):
     for place, number in ((out, 1), (err, 2)):
         os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    faulthandler.enable()  # told by SIGABRT where it is
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     code = 70
