@@ -15,10 +15,8 @@ import io
 import json
 import os
 import time
-import tokenize
 import uuid
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import UNREADABLE
 from ..errors import DataError
 from .table import Table
 from .tail import Tail
@@ -34,12 +33,6 @@ from .tail import Tail
 Array = npt.NDArray[Any]
 FLUSH_ROWS, FLUSH_BYTES, FLUSH_SECONDS = 65_536, 32 << 20, 2.0
 SLOW_ROW = 0.01
-ZIPPED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-    RuntimeError,
-)  # the last where it claims to be encrypted
 FULL = {errno.ENOSPC, errno.EDQUOT}
 TAIL = "rows/tail.log"
 
@@ -109,7 +102,7 @@ class RunFolder:
             if not all(isinstance(value, np.ndarray) for value in found.values()):
                 raise ValueError("a member is no array")
             return found
-        except (OSError, ValueError, EOFError, KeyError, NotImplementedError, *ZIPPED) as error:
+        except (OSError, *UNREADABLE) as error:
             raise DataError(
                 f"'{self.path / name}' is damaged ({error}); delete it to go on without it."
             ) from None

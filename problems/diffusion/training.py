@@ -13,9 +13,6 @@ import json
 import math
 import os
 import time
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...arrays import UNREADABLE
 from ...errors import DataError, SpaceError
 from . import scenes
 from .clips import ClipSet
@@ -96,14 +94,6 @@ def cache_folder() -> Path:
     return Path(root) / "tradespace" / "dit"
 
 
-ZIPPED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-    RuntimeError,
-)  # the last where it claims to be encrypted
-
-
 def weights_path(config: DiTConfig, recipe: Recipe | None = None, clips: ClipSet | None = None) -> Path:
     """The file that `pretrained` keeps or looks for."""
     return cache_folder() / f"{digest(config, recipe or Recipe(), clips)}.npz"
@@ -126,7 +116,7 @@ def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, *ZIPPED) as error:
+    except (OSError, *UNREADABLE) as error:
         raise DataError(
             f"The weights in {path} cannot be read ({error}); delete the file to train again."
         ) from None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import struct
-import tokenize
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from ...arrays import UNREADABLE
 from ...errors import DataError
 from .cameras import Camera
 from .reference import rotation_matrix
@@ -38,18 +36,7 @@ def read_cameras(path: str | Path) -> list[Camera]:
         found = _from_arrays(path) if path.is_file() else _from_model(path)
     except DataError as error:
         raise DataError(f"cannot read the cameras of '{path.name}': {error}") from None
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        IndexError,
-        struct.error,
-        zipfile.BadZipFile,
-        zlib.error,
-        tokenize.TokenError,
-    ) as error:
+    except (OSError, *UNREADABLE, IndexError, struct.error) as error:
         raise DataError(
             f"cannot read the cameras of '{path.name}': {type(error).__name__} {error}."
         ) from None

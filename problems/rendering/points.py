@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ...arrays import UNREADABLE
 from ...errors import DataError
 from .ply import Columns
 from .synthetic import C0
@@ -41,9 +39,6 @@ def of_points(means: Array, colours: Array, *, opacity: float = OPACITY) -> Colu
     return means.astype(np.float32), size, turn, np.full(len(means), opacity, np.float32), light
 
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError)
-
-
 def read_points(path: Path) -> Columns:
     """Points of an .npz with `means3d` (N, 3) and `colors` (N, 3), bytes or within 0 and 1."""
     try:
@@ -52,7 +47,7 @@ def read_points(path: Path) -> Columns:
             if missing:
                 raise DataError(f"it lacks the arrays {', '.join(missing)}.")
             means, colours = np.asarray(file["means3d"], np.float64), file["colors"]
-    except (ValueError, EOFError, KeyError, RuntimeError, *DAMAGED) as error:
+    except UNREADABLE as error:
         raise DataError(f"it is no array file: {error}.") from None
     if means.ndim != 2 or means.shape[1] != 3 or colours.shape != means.shape:
         raise DataError(f"means3d and colors must both be (N, 3), got {means.shape} and {colours.shape}.")

@@ -92,6 +92,11 @@ def compare_solvers(
         found = compare(
             problem, solvers, goal=wish.goal, budget=budget, seeds=seeds, workers=workers, observer=bar
         )
+    return _told(found, out, runs, json)
+
+
+def _told(found: Comparison, out: Path | None, runs: Path, json: bool) -> int:
+    """Write and print a comparison; the exit code."""
     folder = out or runs / "comparisons" / f"{now()}-{LATIN.sub('-', found.problem)}"
     files = write_comparison(found, folder)
     if json:
@@ -140,13 +145,7 @@ def compare_recorded(
     folders = [find_run(name, runs) for name in names]
     goal = wish.goal if any((wish.minimize, wish.maximize, wish.limit, wish.no_limit)) else None
     found = compare_runs(folders, goal=goal)
-    folder = out or runs / "comparisons" / f"{now()}-{LATIN.sub('-', found.problem)}"
-    files = write_comparison(found, folder)
-    if json:
-        print_json({**found.record(), "files": [str(f) for f in files]})
-    else:
-        _print(found, folder, files)
-    return 0 if any(t.result.feasible for t in found.traces) else 1
+    return _told(found, out, runs, json)
 
 
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
