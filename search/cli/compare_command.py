@@ -136,6 +136,11 @@ def compare_recorded(
     idle = [flag for name, flag in IDLE.items() if name in given]
     if idle:
         raise DataError(f"{idle[0]} is for runs to be made; recorded runs are compared as they are.")
+    odd = next((name for name in names if name.startswith("-")), None)
+    if odd is not None:
+        raise DataError(
+            f"compare of recorded runs has no option '{odd}'; 'optimize compare --help' lists them."
+        )
     problems = [name for name in names if name in {entry.name for entry in entries()}]
     if problems:
         raise DataError(

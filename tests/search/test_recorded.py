@@ -101,6 +101,7 @@ def test_the_command_takes_runs_and_refuses_what_only_a_search_has(
     assert "compared by hypervolume" in capsys.readouterr().out
     for words, said in (
         ([*names, "--evals", "5"], "--evals is for runs to be made"),
+        ([*names, "--seedz", "3"], "has no option '--seedz'"),
         ([names[0]], "two or more recorded runs; got one run"),
         (["knapsack", "mixed"], "'knapsack' is a problem and 'mixed' no parameter"),
         ([names[0], "none"], "holds no run 'none'"),
