@@ -1,6 +1,6 @@
 """hardware <- costmodels <- problems <- solvers <- search: a package imports only from its left.
 
-`tradespace/errors.py` and `tradespace/units.py` may be imported by all. Imports inside functions count.
+`tradespace/errors.py`, `tradespace/units.py` and `tradespace/arrays.py` may be imported by all. Imports inside functions count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = ("hardware", "costmodels", "problems", "solvers", "search")
-SHARED = {"errors", "units"}
+SHARED = {"arrays", "errors", "units"}
 HEAVY = (
     "torch",
     "pyomo",
