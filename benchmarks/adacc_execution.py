@@ -34,7 +34,7 @@ from tradespace.problems.training.execution.modules import (
     language_model,
 )
 from tradespace.problems.training.execution.profiling import remember, step
-from tradespace.problems.training.execution.training import BUDGETS, Policy, budgeted
+from tradespace.problems.training.execution.training import BUDGETS, UNFUSED, Policy, budgeted
 from tradespace.problems.training.graph import GRADIENT
 from tradespace.problems.training.module import AdaccModule
 from tradespace.problems.training.replanning import Answer, frontier, least
@@ -186,37 +186,54 @@ def times() -> None:
 
 
 def peer() -> None:
-    """PyTorch's activation memory budget and the plan that is given its measured bytes."""
-    print("\npeer: step time beside PyTorch's activation_memory_budget at its allocated bytes")
-    module, batch, problem = recorded("gpt", dropout=0.0)
-    graph = problem.step
-    for budget in BUDGETS:
-        policy = budgeted("", lambda: language_model("gpt", Shape(4, 128, 4, 128)), budget, batch)
-        if not isinstance(policy, Policy):
-            print("  ", policy)
-            return
-        theirs = policy.measure(batch)
-        ours = least(
-            problem.liveness,
-            "step_time",
-            {"peak": theirs + graph.static, "error": problem.error_budget},
-            seconds=20,
+    """PyTorch's activation memory budget, without and with Inductor, and the plan given its measured bytes."""
+    for backend in (UNFUSED, "inductor"):
+        print(
+            f"\npeer: step time beside PyTorch's activation_memory_budget ({backend}) at its allocated bytes"
         )
+        _peer(backend)
+
+
+def _peer(backend: str) -> None:
+    module, batch, problem = recorded("gpt", dropout=0.0)
+    plain = run_of(module, batch, [RETAIN] * len(problem.step.saved))
+
+    def compiled(budget: float) -> Policy | str:
+        return budgeted("", lambda: language_model("gpt", Shape(4, 128, 4, 128)), budget, batch, backend)
+
+    def best(theirs: int, error: float) -> Answer | None:
+        limits = {"peak": theirs + problem.step.static, "error": error}
+        return least(problem.liveness, "step_time", limits, seconds=20)
+
+    whole = compiled(1.0)
+    if not isinstance(whole, Policy):
+        print("  ", whole)
+        return
+    size = whole.measure(batch)
+    eager, kept = interleaved([plain, lambda: whole.gradients(batch)], 15)
+    print(
+        f"  nothing recomputed: compiled {size / 1e6:6.2f} MB {1e3 * kept:6.1f} ms, "
+        f"eager {peak_of(module, plain) / 1e6:6.2f} MB {1e3 * eager:6.1f} ms",
+        flush=True,
+    )
+    for budget in BUDGETS:
+        policy = compiled(budget)
+        assert isinstance(policy, Policy), policy
+        theirs = policy.measure(batch)
+        ours, exact = best(theirs, problem.error_budget), best(theirs, 0.0)
         if ours is None:
-            print(f"  budget {budget}: no plan fits {theirs / 1e6:.2f} MB")
+            print(f"  budget {budget:4.2f}  theirs {theirs / 1e6:6.2f} MB: no plan fits")
             continue
         found = peak_of(module, run_of(module, batch, ours.actions))
-        exact = least(
-            problem.liveness, "step_time", {"peak": theirs + graph.static, "error": 0.0}, seconds=20
-        )
         runs = [run_of(module, batch, ours.actions), lambda policy=policy: policy.gradients(batch)]
         runs += [run_of(module, batch, exact.actions)] if exact is not None else []
         seconds = interleaved(runs, 15)
-        mark = bar(seconds[0] <= seconds[1] and found <= theirs, f"peer {budget}")
+        mark = bar(seconds[0] <= seconds[1] and found <= theirs, f"peer {backend} {budget}")
         lossless = f"  without codecs {1e3 * seconds[2]:.1f} ms" if exact is not None else ""
         print(
             f"  budget {budget:4.2f}  theirs {theirs / 1e6:6.2f} MB {1e3 * seconds[1]:6.1f} ms   "
-            f"ours {found / 1e6:6.2f} MB {1e3 * seconds[0]:6.1f} ms{lossless}  {mark}",
+            f"ours {found / 1e6:6.2f} MB {1e3 * seconds[0]:6.1f} ms{lossless}  "
+            f"more than nothing recomputed: theirs {seconds[1] / kept:.2f}, ours {seconds[0] / eager:.2f}  {mark}",
             flush=True,
         )
 

@@ -29,7 +29,7 @@ EVALUATIONS, SEEDS, DIMENSIONS = 2_000, 5, (5, 10)
 OURS: dict[str, int | None] = {
     "auto": None,
     "ga": None,
-    "cma": None,
+    "memetic": None,
     "cmaes": None,
     "tpe": 500,
     "random": None,

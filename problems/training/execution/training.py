@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 RATE = 3e-3
 LAST = 10
 BUDGETS = (0.75, 0.5, 0.25, 0.1, 0.0)
+UNFUSED = "aot_eager_decomp_partition"
 SAVED_OPERATORS = (
     "mm",
     "addmm",
@@ -174,10 +175,16 @@ def checkpointed(name: str, module: nn.Module, selective: bool = False) -> Polic
 
 
 def budgeted(
-    name: str, make: Callable[[], nn.Module], budget: float, batch: Sequence[Tensor]
+    name: str,
+    make: Callable[[], nn.Module],
+    budget: float,
+    batch: Sequence[Tensor],
+    backend: str = UNFUSED,
 ) -> Policy | str:
-    """Training with PyTorch's activation memory budget, without a C++ compiler; or why it does not work
-    here."""
+    """Training with PyTorch's activation memory budget, or why it does not work here.
+
+    backend: of `torch.compile`; `UNFUSED` needs no C++ compiler, "inductor" also fuses operators.
+    """
     import torch._dynamo
     import torch._functorch.config as config
 
@@ -185,11 +192,11 @@ def budgeted(
     module = make()
     try:
         with config.patch(activation_memory_budget=budget):
-            call = torch.compile(module, backend="aot_eager_decomp_partition")
+            call = torch.compile(module, backend=backend)
             call(*batch).backward()
     except Exception as error:
         return f"{name} does not run here: {type(error).__name__}: {str(error).splitlines()[0][:120]}"
-    return Policy(name, module, call, note=f"budget {budget:g}, compiled by aot_eager_decomp_partition")
+    return Policy(name, module, call, note=f"budget {budget:g}, compiled by {backend}")
 
 
 def best_budget(make: Callable[[], nn.Module], batch: Sequence[Tensor], peak: int) -> Policy | str:
