@@ -186,7 +186,7 @@ def times() -> None:
 
 
 def peer() -> None:
-    """PyTorch's activation memory budget, without and with Inductor, and the plan given its measured bytes."""
+    """PyTorch's activation memory budget, without and with Inductor, and the plan given its bytes."""
     for backend in (UNFUSED, "inductor"):
         print(
             f"\npeer: step time beside PyTorch's activation_memory_budget ({backend}) at its allocated bytes"
@@ -233,7 +233,7 @@ def _peer(backend: str) -> None:
         print(
             f"  budget {budget:4.2f}  theirs {theirs / 1e6:6.2f} MB {1e3 * seconds[1]:6.1f} ms   "
             f"ours {found / 1e6:6.2f} MB {1e3 * seconds[0]:6.1f} ms{lossless}  "
-            f"more than nothing recomputed: theirs {seconds[1] / kept:.2f}, ours {seconds[0] / eager:.2f}  {mark}",
+            f"of the time without: theirs {seconds[1] / kept:.2f}, ours {seconds[0] / eager:.2f}  {mark}",
             flush=True,
         )
 

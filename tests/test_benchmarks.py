@@ -21,7 +21,8 @@ def load(monkeypatch: pytest.MonkeyPatch):
 
     def load(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, spec.name, module)
         try:

@@ -1,6 +1,6 @@
 """hardware <- costmodels <- problems <- solvers <- search: a package imports only from its left.
 
-`tradespace/errors.py`, `tradespace/units.py` and `tradespace/arrays.py` may be imported by all. Imports inside functions count.
+Modules of `tradespace/` named in SHARED may be imported by all. Imports inside functions count.
 """
 
 from __future__ import annotations
