@@ -233,7 +233,7 @@ def _peer(backend: str) -> None:
         print(
             f"  budget {budget:4.2f}  theirs {theirs / 1e6:6.2f} MB {1e3 * seconds[1]:6.1f} ms   "
             f"ours {found / 1e6:6.2f} MB {1e3 * seconds[0]:6.1f} ms{lossless}  "
-            f"of the time without: theirs {seconds[1] / kept:.2f}, ours {seconds[0] / eager:.2f}  {mark}",
+            f"over nothing recomputed: theirs {seconds[1] / kept:.2f}, ours {seconds[0] / eager:.2f}  {mark}",
             flush=True,
         )
 
