@@ -79,12 +79,12 @@ class NodeKind:
         """Whether caches are resized."""
         return self.cache is None
 
-    @property
+    @cached_property
     def gpu(self) -> bool:
         """Whether its device is a GPU."""
         return self.device.kind == "gpu"
 
-    @property
+    @cached_property
     def capacity(self) -> float:
         """Bytes left for weights and elastic caches."""
         return self.memory - self.slots * self.overhead

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from .admission import evict
-from .cluster import slot_count
 from .state import RUNNING, Instance, Node, Request, Work
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def quantum(mesh: Mesh, instance: Instance) -> int:
     """Decode iterations of a turn: 4, 2 and 1 for 3B, 7B and 13B on GPUs, as the artefact has it."""
     if not instance.node.kind.gpu or instance.prefills:
         return 1
-    return mesh.policy.quantum or slot_count(mesh.models[instance.model]) // 2
+    return mesh.quanta[instance.model]
 
 
 def make_room(mesh: Mesh, instance: Instance, now: float) -> None:

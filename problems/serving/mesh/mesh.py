@@ -23,6 +23,7 @@ from .cluster import (
     ServiceLevel,
     check,
     concurrency_limit,
+    slot_count,
     weights,
 )
 from .dispatch import dispatch
@@ -94,6 +95,9 @@ class Mesh:
         self.evictions = self.preemptions = self.moves = 0
         self._paces: dict[tuple[str, str], Pace] = {}
         self._limits = dict(limits or {})
+        self._halves: dict[tuple[str, str], bool] = {}
+        turns = {m: policy.quantum or slot_count(m) // 2 for m in dict.fromkeys(self.models)}
+        self.quanta = [turns[m] for m in self.models]
         self._wakes: list[tuple[float, int, str, Request | Instance | Node, int]] = []
         self.outbox: list[Work] = []
         self._dirty: dict[int, Node] = {}
@@ -214,7 +218,11 @@ class Mesh:
         """Whether half a node is enough for a model within the level (a 13B takes a whole CPU)."""
         if self.policy.sharing != "halves":
             return False
-        return concurrency_limit(kind, self.models[model], self.level, 0.5) >= 1
+        shape = self.models[model]
+        key = (kind.name, shape.name)
+        if key not in self._halves:
+            self._halves[key] = concurrency_limit(kind, shape, self.level, 0.5) >= 1
+        return self._halves[key]
 
     def opening(self, kind: NodeKind, model: int, need: float, room: float) -> float:
         """Bytes of the first cache of an instance."""

@@ -180,7 +180,7 @@ class _Run:
             assert work.request is not None
             pace = self.paces[instance.node.number][instance.model]
             seconds = pace.prefill(work.request.prompt + work.request.generated)
-        sides = self.sides.get(instance.node.number)
+        sides = self.sides.get(instance.node.number) if self.sides else None
         if sides is None or work.kind not in ITERATIONS:
             self._push(work, steps, now + seconds)
             return
@@ -200,7 +200,7 @@ class _Run:
 
     def _leave(self, work: Work, stamp: int, now: float) -> bool:
         """Take an ended iteration off its node; false where its end was expected anew since."""
-        sides = self.sides.get(work.instance.node.number)
+        sides = self.sides.get(work.instance.node.number) if self.sides else None
         if sides is None or work.kind not in ITERATIONS:
             return True
         number = work.instance.number
