@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .selection import BlockCache, Weights
-from .sparse_attention import attend, put, take
+from .sparse_attention import Rows, attend, put, take
 
 
 class BlockCall:
@@ -24,7 +24,7 @@ class BlockCall:
 
     def __init__(self, cache: BlockCache | None, rows: int, weights: Weights) -> None:
         self.cache, self.count, self.weights = cache, rows, weights
-        self.rows: Tensor | None = None
+        self.rows: Rows | None = None
         self.branches: list[Tensor] = []
         self.inputs: Tensor | None = None
         self.lse: Tensor | None = None
@@ -34,6 +34,7 @@ class BlockCall:
         self.inputs = x
         if self.cache is not None:
             self.rows = self.cache.choose(x, self.count, self.weights)
+            self.cache.enter(x, self.rows)
 
     def at(self, x: Tensor) -> Tensor:
         """The selected rows of something with a row for each token, or with one for all of them."""
@@ -44,8 +45,8 @@ class BlockCall:
     def attended(self, lse: Tensor) -> None:
         """The log-sum-exp (n, heads, rows) of this step's queries."""
         self.lse = lse
-        if self.cache is not None and self.rows is not None and self.inputs is not None:
-            self.cache.computed(self.inputs, self.rows, lse)
+        if self.cache is not None and self.rows is not None:
+            self.cache.attended(self.rows, lse)
 
     def branch(self, made: Tensor) -> Tensor:
         """Keep a branch's output for the selected rows; that of all rows comes back."""
@@ -92,7 +93,7 @@ def wan(block: Any, given: Mapping[str, Any], call: BlockCall) -> Tensor:
         cosine, sine = rotary
         k = turned(k, cosine, sine)
         if call.rows is not None:
-            cosine, sine = cosine[0, call.rows], sine[0, call.rows]
+            cosine, sine = cosine[0, call.rows.each], sine[0, call.rows.each]
         q = turned(q, cosine, sine)
     out, lse = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
     call.attended(lse)
@@ -126,7 +127,7 @@ def cogvideox(block: Any, given: Mapping[str, Any], call: BlockCall) -> tuple[Te
         cosine, sine = rotary
         k = torch.cat([k[:, :, :words], turned(k[:, :, words:], cosine, sine)], dim=2)
         if call.rows is not None:
-            cosine, sine = cosine[call.rows].unsqueeze(1), sine[call.rows].unsqueeze(1)
+            cosine, sine = cosine[call.rows.each].unsqueeze(1), sine[call.rows.each].unsqueeze(1)
         q = torch.cat([q[:, :, :words], turned(q[:, :, words:], cosine, sine)], dim=2)
     out, lse = attend(q, k, v)
     call.attended(lse[:, :, words:])

@@ -73,6 +73,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
+def turn(x: Tensor, along: Tensor, across: Tensor) -> Tensor:
+    """Each pair of x (..., dim) turned, halves apart; along, across: cosines and signed sines, twice each."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.addcmul(x * along, torch.cat([b, a], dim=-1), across).to(x.dtype)
+
+
 class Block(nn.Module):  # type: ignore[misc]
     """Attention and MLP, each with shift, scale and gate from the condition."""
 
@@ -102,9 +108,7 @@ class Block(nn.Module):  # type: ignore[misc]
         turned = self.turned
         if rows is not None:
             turned = turned.index_select(0, rows.reshape(-1)).view(*rows.shape, -1).unsqueeze(1)
-        along, across = turned.chunk(2, dim=-1)
-        a, b = x.chunk(2, dim=-1)
-        return torch.addcmul(x * along, torch.cat([b, a], dim=-1), across).to(x.dtype)
+        return turn(x, *turned.chunk(2, dim=-1))
 
     def modulation(self, shared: Tensor) -> tuple[Tensor, ...]:
         """Six (n, 1, d): shift, scale, gate of attention, then of the MLP. shared: (n, 6, d)."""

@@ -22,7 +22,7 @@ from .law import SHARES, TENTHS, StepLaw
 from .tokens import TokenRun
 from .trials import Trials
 
-VERSION = 6
+VERSION = 7
 REPEATS = 13
 CLIPS = 4
 """Clips that go through the model together, as `sample` does by default."""

@@ -26,7 +26,7 @@ from .dit import Block, VideoDiT, modulated
 from .sampling import Samples, sample
 from .schedule import Schedule
 from .selection import BlockCache, Weights
-from .sparse_attention import attend, put, take
+from .sparse_attention import Rows, attend, put, take
 from .tokens import TokenRun
 
 
@@ -85,24 +85,27 @@ def shared_block(
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = block.modulation(shared)
     tokens, d = x.shape[1], x.shape[2]
     every = torch.arange(tokens, device=x.device).expand(len(x), tokens)
-    rows = every if cache is None else cache.choose(x, chosen, weights)
+    rows = Rows.of(every, tokens) if cache is None else cache.choose(x, chosen, weights)
+    if cache is not None:
+        cache.enter(x, rows)
     weight, bias = block.qkv.weight, block.qkv.bias
     part = modulated(x[:, group.mine(tokens)], shift_a, scale_a)
     keys = group.gather(F.linear(part, weight[d:], bias[d:]), tokens)
     k, v = (block.split(t) for t in keys.chunk(2, dim=-1))
-    own = rows[:, group.mine(rows.shape[1])]
+    count = rows.each.shape[1]
+    own = Rows.of(rows.each[:, group.mine(count)], tokens)
     q = block.split(F.linear(modulated(take(x, own), shift_a, scale_a), weight[:d], bias[:d]))
-    attended, lse = attend(block.placed(q, own), block.placed(k), v)
-    made = block.out(attended.transpose(1, 2).reshape(len(x), own.shape[1], d))
+    attended, lse = attend(block.placed(q, own.each), block.placed(k), v)
+    made = block.out(attended.transpose(1, 2).reshape(len(x), own.each.shape[1], d))
     middle = torch.addcmul(take(x, own), gate_a, made)
     fed = block.mlp(modulated(middle, shift_m, scale_m))
-    made, fed, mean = group.gather(
-        torch.cat([made, fed, lse.mean(dim=1).unsqueeze(-1)], dim=-1), rows.shape[1]
+    made, fed, total = group.gather(
+        torch.cat([made, fed, lse.sum(dim=1).unsqueeze(-1)], dim=-1), count
     ).split([d, d, 1], dim=-1)
     if cache is None:
-        cache = BlockCache.fresh(x, [made, fed], mean.transpose(1, 2))
+        cache = BlockCache.fresh(x, [made, fed], total.transpose(1, 2))
     else:
-        cache.computed(x, rows, mean.transpose(1, 2))
+        cache.attended(rows, total.transpose(1, 2))
         for branch, values in zip(cache.branches, (made, fed), strict=True):
             put(branch, rows, values)
     attention, mlp = cache.branches

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...errors import SpaceError
-from .sparse_attention import put, take
+from .sparse_attention import Rows, put, take
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,12 @@ class Weights:
 
 
 def score(lse: Tensor, change: Tensor, skipped: Tensor, weights: Weights) -> Tensor:
-    """What computing each token is worth: all (n, tokens)."""
+    """What computing each token is worth, up to a factor for each sample: all (n, tokens)."""
+    if weights.w_a == 0:
+        return skipped.exp()
     significance = lse * change
-    usual = significance.abs().mean(dim=-1, keepdim=True).clamp_(min=1e-12)
-    return significance.mul_(weights.w_a / usual).add_(skipped.exp(), alpha=weights.w_b)
+    usual = torch.linalg.vector_norm(significance, ord=1, dim=-1, keepdim=True).clamp_(min=1e-12)
+    return torch.addcmul(significance, usual, skipped.exp(), value=weights.w_b / weights.w_a / lse.shape[-1])
 
 
 def select(score: Tensor, k: int) -> Tensor:
@@ -58,7 +60,7 @@ class BlockCache:
     """What a block remembers: (n, tokens, d) or (n, tokens) each.
 
     inputs: the block's input when the token was last computed. branches: the outputs of attention, MLP and
-    what else the block adds, before their gates. lse: mean over heads. skipped: steps since the token was
+    what else the block adds, before their gates. lse: sum over heads. skipped: steps since the token was
     last computed.
     """
 
@@ -70,8 +72,8 @@ class BlockCache:
     @classmethod
     def fresh(cls, inputs: Tensor, branches: list[Tensor], lse: Tensor) -> BlockCache:
         """After a step that computed all tokens. lse: (n, heads, tokens)."""
-        mean = lse.mean(dim=1)
-        return cls(inputs.clone(), [b.contiguous() for b in branches], mean, torch.zeros_like(mean))
+        total = lse.sum(dim=1)
+        return cls(inputs.clone(), [b.contiguous() for b in branches], total, torch.zeros_like(total))
 
     @property
     def bytes(self) -> int:
@@ -79,16 +81,20 @@ class BlockCache:
         held = (self.inputs, *self.branches, self.lse, self.skipped)
         return sum(t.numel() * t.element_size() for t in held)
 
-    def choose(self, x: Tensor, k: int, weights: Weights) -> Tensor:
-        """Tokens (n, k) to compute, given the block's input (n, tokens, d); the others have waited one more
-        step."""
+    def choose(self, x: Tensor, k: int, weights: Weights) -> Rows:
+        """Tokens to compute, given the block's input (n, tokens, d); the others have waited one more step."""
         change = torch.linalg.vector_norm(x - self.inputs, dim=-1)
-        rows = select(score(self.lse, change, self.skipped, weights), k)
+        each = select(score(self.lse, change, self.skipped, weights), k)
         self.skipped += 1
-        self.skipped.scatter_(1, rows, 0)
-        return rows
+        self.skipped.scatter_(1, each, 0)
+        return Rows.of(each, x.shape[1])
 
-    def computed(self, x: Tensor, rows: Tensor, lse: Tensor) -> None:
-        """The chosen rows of the input x are those last computed; lse: (n, heads, k)."""
-        put(self.inputs, rows, take(x, rows))
-        put(self.lse, rows, lse.mean(dim=1))
+    def enter(self, x: Tensor, rows: Rows) -> Tensor:
+        """The chosen rows (n, k, d) of the block's input x, from now on those last computed."""
+        own = take(x, rows)
+        put(self.inputs, rows, own)
+        return own
+
+    def attended(self, rows: Rows, lse: Tensor) -> None:
+        """The log-sum-exp (n, heads, k) of the chosen rows."""
+        put(self.lse, rows, lse.sum(dim=1))

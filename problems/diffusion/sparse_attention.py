@@ -6,6 +6,8 @@ attention map is ever stored.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -36,21 +38,35 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return scores.softmax(-1) @ v, scores.logsumexp(-1)
 
 
-def take(x: Tensor, rows: Tensor) -> Tensor:
-    """Rows of each sample, gathered: x (n, tokens, d), rows (n, chosen) -> (n, chosen, d)."""
-    n, tokens, d = x.shape
-    return x.reshape(n * tokens, d).index_select(0, flat(rows, tokens)).view(n, -1, d)
+class Rows(NamedTuple):
+    """Some tokens of each sample, in no order.
+
+    each: (n, chosen) tokens of each sample. flat: (n x chosen,), the same in a batch laid end to end.
+    """
+
+    each: Tensor
+    flat: Tensor
+
+    @classmethod
+    def of(cls, each: Tensor, tokens: int) -> Rows:
+        """From (n, chosen) tokens of samples of `tokens` each.
+
+        >>> Rows.of(torch.tensor([[2, 0], [1, 2]]), 3).flat
+        tensor([2, 0, 4, 5])
+        """
+        if each.shape[0] == 1:
+            return cls(each, each.reshape(-1))
+        start = torch.arange(0, each.shape[0] * tokens, tokens, device=each.device)
+        return cls(each, (each + start[:, None]).view(-1))
 
 
-def put(target: Tensor, rows: Tensor, values: Tensor) -> None:
+def take(x: Tensor, rows: Rows) -> Tensor:
+    """Rows of each sample, gathered: (n, tokens, d) -> (n, chosen, d)."""
+    n, _, d = x.shape
+    return x.reshape(-1, d).index_select(0, rows.flat).view(n, -1, d)
+
+
+def put(target: Tensor, rows: Rows, values: Tensor) -> None:
     """Write rows of each sample in place: target (n, tokens, ...), values (n, chosen, ...)."""
-    n, tokens, *rest = target.shape
-    target.view(n * tokens, *rest).index_copy_(0, flat(rows, tokens), values.reshape(-1, *rest))
-
-
-def flat(rows: Tensor, tokens: int) -> Tensor:
-    """Row numbers of a batch laid end to end."""
-    if rows.shape[0] == 1:
-        return rows.view(-1)
-    start = torch.arange(0, rows.shape[0] * tokens, tokens, device=rows.device)
-    return (rows + start[:, None]).view(-1)
+    rest = target.shape[2:]
+    target.view(-1, *rest).index_copy_(0, rows.flat, values.reshape(-1, *rest))

@@ -7,42 +7,51 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import SpaceError
-from .dit import Block, VideoDiT, modulated
+from .dit import VideoDiT
+from .layers import Layer, Modulation, modulations, normed
 from .selection import BlockCache, Weights, chosen_count
 from .sparse_attention import attend, put, take
 
 
-def whole_block(block: Block, x: Tensor, shared: Tensor) -> tuple[Tensor, BlockCache]:
-    """All tokens through a block, and the caches that this fills. x: (n, tokens, d); shared: (n, 6, d)."""
-    shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = block.modulation(shared)
+def plain_block(layer: Layer, x: Tensor, by: Modulation) -> Tensor:
+    """All tokens through a block that nothing is kept of: (n, tokens, d) -> (n, tokens, d)."""
     n, tokens, d = x.shape
-    q, k, v = (block.split(part) for part in block.qkv(modulated(x, shift_a, scale_a)).chunk(3, dim=-1))
-    attended, lse = attend(block.placed(q), block.placed(k), v)
-    attention = block.out(attended.transpose(1, 2).reshape(n, tokens, d))
-    middle = torch.addcmul(x, gate_a, attention)
-    mlp = block.mlp(modulated(middle, shift_m, scale_m))
-    return torch.addcmul(middle, gate_m, mlp), BlockCache.fresh(x, [attention, mlp], lse)
+    q, k, v = layer.split(layer.qkv(normed(x, by.shift_a, by.factor_a)), 3)
+    attended = F.scaled_dot_product_attention(layer.placed(q), layer.placed(k), v)
+    x = torch.addcmul(x, by.gate_a, layer.out(attended.transpose(1, 2).reshape(n, tokens, d)))
+    return torch.addcmul(x, by.gate_m, layer.mlp(normed(x, by.shift_m, by.factor_m)))
+
+
+def whole_block(layer: Layer, x: Tensor, by: Modulation) -> tuple[Tensor, BlockCache]:
+    """All tokens through a block, and the caches that this fills. x: (n, tokens, d)."""
+    n, tokens, d = x.shape
+    q, k, v = layer.split(layer.qkv(normed(x, by.shift_a, by.factor_a)), 3)
+    attended, lse = attend(layer.placed(q), layer.placed(k), v)
+    attention = layer.out(attended.transpose(1, 2).reshape(n, tokens, d))
+    middle = torch.addcmul(x, by.gate_a, attention)
+    mlp = layer.mlp(normed(middle, by.shift_m, by.factor_m))
+    return torch.addcmul(middle, by.gate_m, mlp), BlockCache.fresh(x, [attention, mlp], lse)
 
 
 def sparse_block(
-    block: Block, x: Tensor, shared: Tensor, cache: BlockCache, chosen: int, weights: Weights
+    layer: Layer, x: Tensor, by: Modulation, cache: BlockCache, chosen: int, weights: Weights
 ) -> Tensor:
     """`chosen` tokens of each sample through a block; the others read the cached branches, under the
-    present gates. Keys and values are those of all tokens."""
-    shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = block.modulation(shared)
+    present gates. Keys and values are those of all tokens. x: (n, tokens, d), written over."""
     n, _, d = x.shape
     rows = cache.choose(x, chosen, weights)
-    weight, bias = block.qkv.weight, block.qkv.bias
-    normed = modulated(x, shift_a, scale_a)
-    k, v = (block.split(part) for part in F.linear(normed, weight[d:], bias[d:]).chunk(2, dim=-1))
-    q = block.placed(block.split(F.linear(take(normed, rows), weight[:d], bias[:d])), rows)
-    attended, lse = attend(q, block.placed(k), v)
+    own = cache.enter(x, rows)
+    every = normed(x, by.shift_a, by.factor_a)
+    k, v = layer.split(layer.key_value(every), 2)
+    (q,) = layer.split(layer.query(take(every, rows)), 1)
+    attended, lse = attend(layer.placed(q, rows.each), layer.placed(k), v)
+    cache.attended(rows, lse)
+    made = layer.out(attended.transpose(1, 2).reshape(n, chosen, d))
+    own = torch.addcmul(own, by.gate_a, made)
     attention, mlp = cache.branches
-    cache.computed(x, rows, lse)
-    put(attention, rows, block.out(attended.transpose(1, 2).reshape(n, chosen, d)))
-    middle = torch.addcmul(x, gate_a, attention)
-    put(mlp, rows, block.mlp(modulated(take(middle, rows), shift_m, scale_m)))
-    return torch.addcmul(middle, gate_m, mlp)
+    put(attention, rows, made)
+    put(mlp, rows, layer.mlp(normed(own, by.shift_m, by.factor_m)))
+    return x.addcmul_(by.gate_a, attention).addcmul_(by.gate_m, mlp)
 
 
 class TokenRun:
@@ -50,6 +59,8 @@ class TokenRun:
 
     def __init__(self, model: VideoDiT, weights: Weights | None = None) -> None:
         self.model, self.weights = model, weights or Weights()
+        self.layers = [Layer.of(block) for block in model.blocks]
+        self.tables = torch.stack([block.table.detach() for block in model.blocks])
         self.caches: list[BlockCache] = []
         self.output: Tensor | None = None
         self.flops = 0.0
@@ -87,16 +98,17 @@ class TokenRun:
 
     def blocks(self, x: Tensor, shared: Tensor, chosen: int, keep: bool) -> Tensor:
         """All blocks with `chosen` tokens of each sample. keep: fill caches where all are chosen."""
+        by = modulations(shared, self.tables)
         if chosen < x.shape[1]:
-            for block, cache in zip(self.model.blocks, self.caches, strict=True):
-                x = sparse_block(block, x, shared, cache, chosen, self.weights)
+            for layer, part, cache in zip(self.layers, by, self.caches, strict=True):
+                x = sparse_block(layer, x, part, cache, chosen, self.weights)
             return x
         if not keep:
-            for block in self.model.blocks:
-                x = block(x, shared)
+            for layer, part in zip(self.layers, by, strict=True):
+                x = plain_block(layer, x, part)
             return x
         self.caches = []
-        for block in self.model.blocks:
-            x, cache = whole_block(block, x, shared)
+        for layer, part in zip(self.layers, by, strict=True):
+            x, cache = whole_block(layer, x, part)
             self.caches.append(cache)
         return x

@@ -115,7 +115,7 @@ def test_a_block_computes_the_selected_rows_as_diffusers_does(family: Any) -> No
     if isinstance(got, tuple):  # the text is computed whole
         torch.testing.assert_close(got[1], expected[1])
         got, expected, full = got[0], expected[0], full[0]
-    rows = sparse.rows[0]
+    rows = sparse.rows.each[0]
     assert len(rows) == 7
     torch.testing.assert_close(got[:, rows], expected[:, rows], atol=1e-5, rtol=1e-4)
     others = [i for i in range(got.shape[1]) if i not in rows.tolist()]

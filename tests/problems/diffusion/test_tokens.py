@@ -12,6 +12,7 @@ from tradespace.errors import DataError, SpaceError
 from tradespace.problems.diffusion import scenes
 from tradespace.problems.diffusion.dit import DiTConfig, VideoDiT, modulated, parameter_count
 from tradespace.problems.diffusion.flow import flow_loss
+from tradespace.problems.diffusion.layers import Layer, modulations
 from tradespace.problems.diffusion.sampling import sample
 from tradespace.problems.diffusion.schedule import Schedule
 from tradespace.problems.diffusion.selection import Weights, score, select
@@ -63,7 +64,8 @@ def naive_block(block, x, shared, cache, rows):
 
 def test_a_sparse_block_is_its_definition_and_touches_no_other_cache_row(model: VideoDiT) -> None:
     block, shared = model.blocks[0], torch.randn(1, 6, 48)
-    _, cache = whole_block(block, torch.randn(1, TINY.tokens, 48), shared)
+    layer, (by,) = Layer.of(block), modulations(shared, block.table[None])
+    _, cache = whole_block(layer, torch.randn(1, TINY.tokens, 48), by)
     x = torch.randn(1, TINY.tokens, 48)
     weights = Weights()
     change = (x - cache.inputs).square().sum(-1).sqrt()
@@ -71,7 +73,7 @@ def test_a_sparse_block_is_its_definition_and_touches_no_other_cache_row(model: 
     expected = naive_block(block, x[0], shared, cache, rows)
     others = [i for i in range(TINY.tokens) if i not in rows]
     before = cache.branches[0].clone()
-    got = sparse_block(block, x, shared, cache, 9, weights)
+    got = sparse_block(layer, x, by, cache, 9, weights)
     torch.testing.assert_close(got[0], expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(cache.branches[0][0, others], before[0, others])
     assert cache.skipped[0, rows].max() == 0
