@@ -410,6 +410,5 @@ class InnerSearch:
             )
         if finished:
             return Certificate.none(f"all {count:,} settings of {names} tried; {inner}")
-        return Certificate.none(
-            f"{count:,} settings of {names} tried; {inner}; other settings were not tried"
-        )
+        settings = f"{count:,} setting{'s' if count != 1 else ''}"
+        return Certificate.none(f"{settings} of {names} tried; {inner}; other settings were not tried")

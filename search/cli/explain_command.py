@@ -114,7 +114,8 @@ def _print_worths(made: Explanation) -> None:
         now = units.show(worth.value, objective.unit, 5)
         hint = worth.hints.get(0.01)
         name = worth.limit.metric.replace("_", " ") + (" (held)" if worth.held else "")
-        told = ("" if hint is None else units.show(hint, objective.unit, 5),) if relaxed else ()
+        off = "" if worth.trusted or not worth.binding else " (off)"
+        told = ("" if hint is None else f"{units.show(hint, objective.unit, 5)}{off}",) if relaxed else ()
         cells.append((name, *shown[:2], now, *shown[2:], *told))
     if relaxed:
         heads.append("relaxed, +1 %")

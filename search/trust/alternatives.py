@@ -17,7 +17,7 @@ from ...problems.scoring import Scores
 
 Array = npt.NDArray[Any]
 SHOWN = 6
-NEARLY = 1e-9
+NEARLY, HARDLY = 1e-9, 5e-5
 HAIR = 1e-2
 
 
@@ -33,6 +33,11 @@ class Alternative:
     entries: int
     prices: dict[str, float]
     metrics: dict[str, float]
+
+    @property
+    def better(self) -> bool:
+        """Whether it is better than the answer in an objective, and worse in none."""
+        return max(self.prices.values()) <= NEARLY and min(self.prices.values()) < -HARDLY
 
     @property
     def words(self) -> str:
@@ -135,6 +140,8 @@ def described(
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) >= 1e4:
+        return f"{value:,.0f}" if value == int(value) else f"{value:.5g}"
     if isinstance(value, float):
         return units.show(value, "", 4)
     return str(getattr(value, "name", value))

@@ -17,7 +17,7 @@ from ...errors import DataError, TradespaceError
 from ...problems.batch import Batch, concatenate, take
 from ...problems.goal import Goal
 from ...problems.problem import Problem
-from ...problems.scoring import Scores, evaluate, take_scores
+from ...problems.scoring import Scores, evaluate, join_scores, take_scores
 from ...solvers.base import Budget
 from ...solvers.nested import answers_recorded
 from ...solvers.portfolio import select
@@ -35,13 +35,20 @@ Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int], None]
 TOLD = 2.0
 """Expected seconds of draws from which they are told beforehand."""
+LONG = 10.0
+"""Expected seconds of re-solves from which they are told."""
+FITTING = 120.0
+"""CPU seconds of draws that are spent unasked."""
+FEWER = (1_000, 500, 200, 100, 50, 30, 20)
+"""Numbers of draws to choose from: a number that hung on the clock would differ from run to run."""
 
 
 @dataclass(frozen=True)
 class Effort:
     """What an explanation may spend; None is the default for the referee's declared cost.
 
-    draws: of the model errors (0: no robustness). resolves: of them under which the problem is solved
+    draws: of the model errors (0: no robustness); the default is fewer, 20 at least, where they would take
+    more than two minutes. resolves: of them under which the problem is solved
     again for candidates. sobol: rows of each sample (0: none). worth: whether limits are moved. seconds:
     most wall time of one re-solve.
     """
@@ -120,6 +127,7 @@ class Explainer:
             else effort.resolves,
             sobol=SOBOL_ROWS[cost] if effort.sobol is None else effort.sobol,
         )
+        self.asked = effort.draws is not None
         self.progress, self.announce = progress, announce
         self.notes: list[str] = []
         self._moves: bool | None = None
@@ -131,6 +139,30 @@ class Explainer:
             return None
         progress = self.progress
         return lambda done, all_: progress(what, done, all_)
+
+    def _timed(self, what: str) -> Callable[[int, int], None]:
+        """The same, which tells after the first of several solves how long all may take."""
+        said, began = self._said(what), time.perf_counter()
+
+        def done_so_far(done: int, all_: int) -> None:
+            expected = all_ * (time.perf_counter() - began)
+            if done == 1 and expected > LONG and self.announce is not None:
+                self.announce(f"{what}: {all_:,} re-solves, about {units.show(expected, 's', 2)}")
+            if said is not None:
+                said(done, all_)
+
+        return done_so_far
+
+    def _scored(self, what: str, problem: Problem, batch: Batch) -> Scores:
+        """Scores of a batch; of a slow referee row by row, each told."""
+        said = self._said(what)
+        if said is None or self.pace == "fast":
+            return evaluate(problem, batch)
+        parts = []
+        for row in range(len(batch)):
+            parts.append(evaluate(problem, take(batch, slice(row, row + 1))))
+            said(row + 1, len(batch))
+        return join_scores(parts)
 
     def explain(self) -> Explanation:
         """All parts."""
@@ -210,12 +242,13 @@ class Explainer:
             self.record["solver"],
             self.result.metrics,
             self.effort.seconds,
-            self._said("limits re-solved"),
+            self._timed("limits re-solved"),
         )
         worths = made.price()
         if worths and made.recorded and not made.whole:
             self.notes.append(
-                "limits are priced from recorded rows, which is an upper bound on what they cost"
+                "limits are priced from recorded rows: a looser one buys at least, a tighter one costs "
+                "at most what is said"
             )
         kinds = {v.known for w in worths for v in w.levels}
         if kinds & {"none", "bound"} and not made.recorded:
@@ -277,6 +310,28 @@ class Explainer:
             self._moves = len(still) < len(self.problem.metrics) or self.problem.stochastic
         return self._moves
 
+    def _fitting(self, draws: int, batch: Batch) -> int:
+        """How many draws to make: one is timed, what all take is told, and few are made of a dear referee."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        with suppress(TradespaceError):  # what fails is told with the draws
+            drawn = one_draw(self.problem, np.random.default_rng(self.session.seed))
+            self._scored("one draw timed", drawn, batch)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        made = draws
+        if not self.asked and draws * cpu > FITTING:
+            made = next((n for n in FEWER if n < draws and n * cpu <= FITTING), min(draws, FEWER[-1]))
+        told = f"{made:,} draws of {len(batch)} candidates take about {units.show(made * wall, 's', 2)}"
+        less = "--draws makes fewer"
+        if made < draws:
+            less = f"--draws {draws} makes the usual {draws:,} in about {units.show(draws * wall, 's', 2)}"
+            one = units.show(cpu, "s", 2)
+            self.notes.append(
+                f"{made:,} draws in place of {draws:,}, for one takes {one}; --draws {draws} asks"
+            )
+        if self.announce is not None and made * wall > TOLD:
+            self.announce(f"{told}; Ctrl-C keeps those made, {less}")
+        return made
+
     def _robustness(self) -> tuple[Robustness | None, str]:
         draws = self.effort.draws or 0
         if not draws:
@@ -293,19 +348,12 @@ class Explainer:
                 Budget(budget.evaluations, most, budget.gap),
                 self.effort.resolves,
                 self.session.seed,
-                self._said("solved under draws"),
+                self._timed("solved under draws"),
             )
         batch = candidates(self.session, self.answer, resolved)
-        nominal = evaluate(self.problem, batch)
-        expected = 0.0
+        nominal = self._scored("candidates scored", self.problem, batch)
         if self._draws_move():  # and what is compiled on first use is compiled
-            began = time.perf_counter()
-            with suppress(TradespaceError):  # what fails is told with the draws
-                evaluate(one_draw(self.problem, np.random.default_rng(self.session.seed)), batch)
-            expected = draws * (time.perf_counter() - began)
-        if self.announce is not None and expected > TOLD:
-            told = f"{draws:,} draws of {len(batch)} candidates take about {units.show(expected, 's', 2)}"
-            self.announce(f"{told}; Ctrl-C keeps those made, --draws makes fewer")
+            draws = self._fitting(draws, batch)
         said = self._said("draws of the model errors")
         found = outcomes(self.problem, self.goal, batch, draws, self.session.seed, said, nominal)
         made = judge(found)

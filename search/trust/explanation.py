@@ -19,6 +19,8 @@ from .worth import Worth
 
 FILE = "explanation.json"
 SETTLED = 0.95
+FEW = 100
+"""Draws up to which the interval of a share is told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class Explanation:
             left = units.show(spare, limit.unit, 3)
             share = abs(spare / limit.bound) if limit.bound else 0.0
             part = f" ({units.percent(share)})" if spare and share else ""
-            state = f"slack {left}{part}"
+            state = f"slack {left}{part}" if limit.bound or spare else "met, with nothing to spare"
             if worth is not None and not worth.binding:
                 state = f"does not bind; {state}"
             elif worth is not None:
@@ -105,15 +107,7 @@ class Explanation:
     def _worth(self) -> list[str]:
         told = []
         for worth in self.worths:
-            text = worth.sentence()
-            actual, unit = worth.gain(worth.looser[0]), worth.objective.unit
-            if worth.predicted is not None and worth.binding:
-                text += f". The relaxation predicts {units.show(worth.predicted, unit, 3)}"
-                text += f" for the first 1 % (the re-solve: {units.show(actual, unit, 3)})"
-            elif worth.price and worth.binding:
-                left = units.show(worth.slack, worth.limit.unit, 3)
-                text += f". The answer leaves {left}, so it moves in jumps that the relaxation does not see"
-            told.append(text)
+            told.append(". ".join(part for part in (worth.sentence(), worth.hint()) if part))
         return told
 
     def _matters(self) -> list[str]:
@@ -144,8 +138,11 @@ class Explanation:
                 for name, p in prices
                 if _size(p)
             ]
-            told.append(f"{other.words}: {', '.join(words) or f'just as good{self._beside(other)}'}")
-        return told
+            said = ", ".join(words) or f"just as good{self._beside(other)}"
+            if other.better:
+                said += ", nothing asked for worse: a better answer, which the search did not reach"
+            told.append(f"{other.words}: {said}")
+        return list(dict.fromkeys(told))
 
     def _beside(self, other: Alternative) -> str:
         """What else sets an equally good alternative apart: the metric that differs most."""
@@ -162,19 +159,20 @@ class Explanation:
         if not r.stated:
             return ["the referee states no model error, so there is nothing to draw"]
         if not r.moved:
-            return ["no draw of the model errors moves an objective or breaks a limit: the choice stands"]
+            return [f"none of {self._draws()} moves an objective or breaks a limit: the choice stands"]
         percent = units.percent
         if r.candidates < 2:
             return [
                 f"no other candidate is known to compare with; every limit is met in {percent(r.feasible)} "
-                f"of {r.draws:,} draws of the model errors"
+                f"of {self._draws()}"
             ]
         limited = any(np.isfinite(v.bound) for v in self.goal.limits)
-        held = f", and meets every limit in {percent(r.feasible)}" if limited else ""
+        held = f", and meets every limit in {self._share(r.feasible)}" if limited else ""
+        ranges = "; the ranges are of 95 % confidence" if r.draws <= FEW else ""
         told = [
-            f"the answer stays best in {percent(r.best)} of {r.draws:,} draws of the model errors, within "
-            f"{percent(WITHIN)} of the best in {percent(r.within)}{held} (against {r.candidates - 1} other "
-            "candidates)"
+            f"the answer stays best in {self._share(r.best)} of {self._draws()}, within "
+            f"{percent(WITHIN)} of the best in {self._share(r.within)}{held} (against {r.candidates - 1} "
+            f"other candidates{ranges})"
         ]
         if r.regret_95:
             mean, tail = percent(r.regret_mean or 0.0), percent(r.regret_95)
@@ -186,6 +184,25 @@ class Explanation:
             count = sum(r.broken.values())
             told.append(f"{count:,} draws were refused by the problem: {next(iter(r.broken))}")
         return told
+
+    def _draws(self) -> str:
+        """What was drawn, and how often."""
+        assert self.robustness is not None
+        return f"{self.robustness.draws:,} {self.drawn}"
+
+    @property
+    def drawn(self) -> str:
+        """What one draw changes: the errors of models, or only the seed of a simulation."""
+        chance = self.problem.stochastic and self.robustness is not None and not self.robustness.sources
+        return "simulations on fresh seeds" if chance else "draws of the model errors"
+
+    def _share(self, share: float) -> str:
+        """A share of the draws; of few draws with Wilson's interval."""
+        assert self.robustness is not None
+        if self.robustness.draws > FEW:
+            return units.percent(share)
+        low, high = wilson(share, self.robustness.draws)
+        return f"{units.percent(share)} ({100 * low:.0f} to {100 * high:.0f} %)"
 
     def _measure(self, r: Robustness) -> str:
         if r.right >= SETTLED:
@@ -205,6 +222,13 @@ class Explanation:
         for further, reached in r.measure[1:]:
             text += f"; with {further} as well {units.percent(reached)}"
         return text
+
+
+def wilson(share: float, draws: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval of a probability of which a share of some draws is known (Wilson 1927)."""
+    spread = z * np.sqrt(share * (1 - share) / draws + z**2 / (4 * draws**2))
+    middle, whole = share + z**2 / (2 * draws), 1 + z**2 / draws
+    return max(0.0, float((middle - spread) / whole)), min(1.0, float((middle + spread) / whole))
 
 
 def _signed(change: float) -> str:

@@ -56,10 +56,11 @@ def worth_figure(worth: Worth) -> Figure | None:
     ]  # fmt: skip
     if worth.price is not None and worth.price != 0:
         ends = limit.bound * np.array([0.92, 1.08])
+        name = "dual of the relaxation" + (" (off here)" if worth.off and not worth.trusted else "")
         tangent = worth.value + worth.price * (ends - limit.bound + limit.sign * worth.slack)
         data.insert(
             1,
-            {"type": "scatter", "mode": "lines", "name": "dual of the relaxation", "x": ends / fx,
+            {"type": "scatter", "mode": "lines", "name": name, "x": ends / fx,
              "y": tangent / fy, "line": {"color": GREEN, "width": 1.5, "dash": "dash"}},
         )  # fmt: skip
     words = limit.metric.replace("_", " ")
@@ -154,7 +155,7 @@ def chances(explanation: Explanation) -> Figure | None:
         "marker": {"color": [colour for *_, colour in rows]}, "width": 0.6,
         "text": [units.percent(share) for _, share, _ in rows],
     }]  # fmt: skip
-    title = f"Which is best, in {made.draws:,} draws of the model errors"
+    title = f"Which is best, in {made.draws:,} {explanation.drawn}"
     return {"data": data, "layout": _named_rows(title, "% of draws", names)}
 
 

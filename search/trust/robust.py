@@ -65,7 +65,7 @@ def robustly(session: Session, result: Result, quantile: float) -> Result:
     session.choose(chosen)
     told = {
         "quantile": quantile,
-        "draws": draws,
+        "draws": found.draws,
         "candidates": len(batch),
         "met": choice.met,
         "feasible": choice.feasible,

@@ -28,6 +28,8 @@ DRAWS = {"fast": 1_000, "slow": 100}
 STREAM = 0xD4A3
 PROBES = 4
 FEWEST = 10
+STILL = 30
+"""Draws of a fast referee after which no more are made where none has moved an objective or a limit."""
 WITHIN = 0.01
 ENOUGH = 0.95
 TIE = 1e-9
@@ -59,8 +61,7 @@ class Outcomes:
     @property
     def moved(self) -> bool:
         """Whether the draws change an objective or whether a limit holds."""
-        costs = np.nan_to_num(self.costs)
-        return self.stated and bool((costs != costs[:1]).any() or (self.feasible != self.feasible[:1]).any())
+        return self.stated and not _still(self.costs, self.feasible)
 
     @property
     def draws(self) -> int:
@@ -103,8 +104,9 @@ def outcomes(
     """Score candidates under `draws` draws of the problem's errors.
 
     nominal: their scores without errors, where they are known. progress: called with draws done and all
-    draws. Draw i is the same whatever the number of draws. An
-    interruption keeps the draws made, where there are at least ten.
+    draws. Draw i is the same whatever the number of draws. An interruption keeps the draws made, where
+    there are at least ten; where the first 30 of a fast referee move nothing that the goal asks, no more are
+    made.
     """
     nominal = nominal or evaluate(problem, batch)
     shared = unmoved(problem, batch, nominal, seed)
@@ -140,12 +142,20 @@ def outcomes(
             done = i + 1
             if progress is not None:
                 progress(done, draws)
+            if done == STILL and pace(problem) == "fast" and _still(costs[:done], feasible[:done]):
+                break
     except KeyboardInterrupt:
         if done < FEWEST:
             raise
     costs, feasible = costs[:done], feasible[:done]
     sources = {name: z[:done] for name, z in sources.items()}
     return Outcomes(goal, costs, feasible, sources, broken, moving or bool(errors))
+
+
+def _still(costs: Array, feasible: Array) -> bool:
+    """Whether draws gave the same; costs (draws, candidates, objectives), feasible (draws, candidates)."""
+    known = np.nan_to_num(costs)
+    return not ((known != known[:1]).any() or (feasible != feasible[:1]).any())
 
 
 def one_draw(problem: Problem, rng: np.random.Generator) -> Problem:

@@ -33,6 +33,8 @@ SHARES = (-0.10, -0.01, 0.01, 0.10)
 NO_LIMIT = math.inf
 SECONDS = 10.0
 HELD = 1e-9
+TRUSTED = 0.20
+"""How far the relaxation's hint may be off the re-solve, relative, before it is called untrustworthy."""
 ATTAINED = 2e-6  # twice the gap to which a MILP is solved
 Progress = Callable[[int, int], None]
 
@@ -102,6 +104,21 @@ class Worth:
         moved = self.hints.get(self.looser[0])
         return None if moved is None else self.objective.sign * (self.value - moved)
 
+    @property
+    def off(self) -> float | None:
+        """By how much the hint for 1 % exceeds what the re-solve gained, relative; None without either."""
+        gained = self.gain(self.looser[0])
+        if self.predicted is None or gained is None:
+            return None
+        if not self._some(gained):
+            return math.inf if self._some(self.predicted) else 0.0
+        return self.predicted / gained - 1
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the re-solve bears the relaxation's hint out."""
+        return self.off is not None and abs(self.off) <= TRUSTED
+
     def record(self) -> dict[str, Any]:
         """As plain data."""
         return {
@@ -125,6 +142,8 @@ class Worth:
             ],
             "dual": self.price,
             "relaxation_predicts_1_percent_looser": self.predicted,
+            "relaxation_off_re_solve": self.off,
+            "relaxation_trusted": self.trusted,
         }
 
     def sentence(self) -> str:
@@ -166,6 +185,30 @@ class Worth:
             if self._some(-gain):
                 parts.append(f"{amount(share)} {less} costs {of(-gain)}")
         return f"{name}: " + "; ".join(part for part in parts if part)
+
+    def hint(self) -> str:
+        """What the relaxation says of the first 1 %, and whether the re-solve bears it out."""
+        unit = self.objective.unit
+        if not self.binding:
+            return ""
+        if self.predicted is None:
+            if not self.price:
+                return ""
+            left = units.show(self.slack, self.limit.unit, 3)
+            return f"The answer leaves {left}, so it moves in jumps that the relaxation does not see"
+        told = f"The relaxation predicts {units.show(self.predicted, unit, 3)} for the first 1 %"
+        if self.off is None:
+            return f"{told}, a local hint that no re-solve bears out"
+        step = next(v for v in self.levels if v.share == self.looser[0])
+        gained, proven = self.gain(step.share), "" if step.known in {"proven", "rows"} else ", not proven"
+        if self.trusted:
+            return f"{told} (the re-solve{proven}: {units.show(gained, unit, 3)})"
+        if math.isinf(self.off):
+            return f"{told}, but the re-solve{proven} gains nothing: do not go by it here"
+        much = f"{1 + self.off:.3g} times" if self.off >= 1 else f"{units.percent(abs(self.off))}"
+        way = "as much" if self.off >= 1 else "too much" if self.off > 0 else "too little"
+        told += f", {much} {way}: the re-solve{proven} gains {units.show(gained, unit, 3)}"
+        return f"{told}. Do not go by it here: the answer moves in jumps that the relaxation does not see"
 
     def _end(self) -> str:
         """From which bound on it buys nothing more."""

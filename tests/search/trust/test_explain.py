@@ -15,6 +15,7 @@ from tradespace.search.folder import RunFolder
 from tradespace.search.static import draw, png, svg
 from tradespace.search.trust.candidates import candidates, recall, resolve_under_draws
 from tradespace.search.trust.explain import Effort, explain
+from tradespace.search.trust.explanation import wilson
 from tradespace.search.trust.figures import explanation_figures
 from tradespace.search.trust.worth import NO_LIMIT, Worths
 from tradespace.solvers.duals import Relaxation
@@ -205,3 +206,63 @@ def test_what_no_metric_tells_apart_is_no_alternative_and_errors_beside_the_goal
     assert made.robustness.stated
     assert not made.robustness.moved
     assert "the choice stands" in dict(made.sections())["How sure the choice is"][0]
+
+
+def test_a_hint_that_the_re_solve_does_not_bear_out_is_told_not_to_be_followed(tmp_path: Path) -> None:
+    """On this chain of tensors the relaxation promises three times what one per cent more buys."""
+    problem = ts.problem("memory-plan")
+    result = ts.solve(problem, runs=tmp_path, storage="none", budget=ts.Budget(seconds=30))
+    made = explain(result.run_dir, effort=replace(QUICK, draws=0))
+    (worth,) = made.worths
+    gain = result.metrics["recompute_time"] - worth.levels[2].value
+    assert worth.off == pytest.approx(worth.predicted / gain - 1)
+    assert worth.off > 0.2
+    assert not worth.trusted
+    assert "Do not go by it here" in dict(made.sections())["What each limit is worth"][0]
+    near = replace(worth, hints={0.01: worth.value - 1.1 * gain})
+    assert near.trusted
+    assert "Do not go by it" not in near.hint()
+    nothing = replace(
+        worth, levels=tuple(replace(v, value=worth.value) for v in worth.levels[:3]) + worth.levels[3:]
+    )
+    assert "gains nothing: do not go by it" in nothing.hint()
+
+
+def test_a_better_answer_among_the_alternatives_is_called_one(tmp_path: Path) -> None:
+    result = ts.solve(Line(), runs=tmp_path, storage="none", solver="random", budget=ts.Budget(evaluations=5))
+    made = explain(result.run_dir, problem=Line(), effort=replace(QUICK, draws=0, sobol=0))
+    assert result.metrics["y"] > 60
+    told = dict(made.sections())["Nearest alternatives"]
+    assert any("a better answer, which the search did not reach" in sentence for sentence in told)
+
+
+class Slow(ts.Problem):
+    """A referee that calls itself slow, whose draws shift y; it counts what it scored."""
+
+    cost = "slow"
+    shift: float = 0.0
+    x = ts.Int(0, 3)
+    y = ts.Metric("s", "min")
+
+    def draw(self, rng: np.random.Generator) -> ts.Problem:
+        return self.replace(shift=float(rng.standard_normal()))
+
+    def evaluate(self, x: Any) -> dict[str, Any]:
+        return {"y": 5.0 + self.shift + x.x * (0.2 + self.shift)}
+
+
+def test_few_draws_are_made_of_a_dear_referee_and_their_range_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = ts.solve(Slow(), runs=tmp_path, storage="none")
+    monkeypatch.setattr("tradespace.search.trust.explain.FITTING", 0.0)
+    made = explain(result.run_dir, problem=Slow(), effort=Effort())
+    assert made.robustness is not None
+    assert made.robustness.draws == 20
+    assert any("20 draws in place of 100" in note for note in made.notes)
+    first = dict(made.sections())["How sure the choice is"][0]
+    low, high = wilson(made.robustness.best, 20)
+    assert f"({100 * low:.0f} to {100 * high:.0f} %) of 20 draws" in first
+    asked = explain(result.run_dir, problem=Slow(), effort=Effort(draws=40))
+    assert asked.robustness is not None
+    assert asked.robustness.draws == 40
