@@ -34,10 +34,17 @@ def ratios(ours: Mapping[tuple[str, str, float], float]) -> Figure:
             row = TABLE[name].pflop if quantity == "operations" else TABLE[name].a100
             paper = [row[i] / row[0] for i in range(1, len(BUDGETS) + 1)]
             mine = [ours[quantity, name, budget] for budget in BUDGETS]
-            axes.plot(paper, mine, "osD^v"[place % 5], label=name, markersize=6, alpha=0.85)
-        axes.set(xlabel=f"{quantity}, over the full run: paper", ylabel="ours", aspect="equal")
+            mark = {"marker": "osD^v"[place % 5], "color": f"C{place}", "linestyle": "", "markersize": 6}
+            axes.plot(paper, mine, label=name, alpha=0.85, **mark)
+            counted = [ours[key] for b in BUDGETS if (key := (f"{quantity} as counted", name, b)) in ours]
+            if counted:
+                label = f"{name},\nas its row is counted"
+                axes.plot(paper, counted, label=label, markerfacecolor="none", **mark)
+        axes.set(xlabel="paper", ylabel="ours", aspect="equal")
+        axes.set_title(f"{quantity}, over the full run".capitalize().replace("a100", "A100"), fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=7, loc="upper left")
+        if quantity == "operations":
+            axes.legend(frameon=False, fontsize=7, loc="upper left")
     return figure
 
 
