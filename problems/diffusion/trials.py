@@ -127,12 +127,12 @@ class Trials:
         names = [_name(row) for row in np.asarray(tenths).tolist()]
         return sum((name, prompt) not in self._known for name in names for prompt in prompts)
 
-    def clips(self, tenths: Sequence[int], prompts: Iterable[Prompt]) -> Samples:
-        """Clips of some prompts with a schedule, one after the other, with their time."""
+    def clips(self, tenths: Sequence[int], prompts: Iterable[Prompt], batch: int = 1) -> Samples:
+        """Clips of some prompts with a schedule, `batch` together, with their time."""
         kinds, seeds = zip(*prompts, strict=True)
         shares = [1.0, *(value / TENTHS for value in tenths)]
         with one_thread():
-            made: Samples = sample(self.model, kinds, seeds, steps=self.steps, schedule=shares, batch=1)
+            made: Samples = sample(self.model, kinds, seeds, steps=self.steps, schedule=shares, batch=batch)
             return made
 
     def jumps(self, prompts: Sequence[Prompt]) -> Array:

@@ -93,7 +93,9 @@ class Explanation:
             share = abs(spare / limit.bound) if limit.bound else 0.0
             part = f" ({units.percent(share)})" if spare and share else ""
             state = f"slack {left}{part}" if limit.bound or spare else "met, with nothing to spare"
-            if worth is not None and not worth.binding:
+            if worth is not None and not worth.binding and worth.seen:
+                pass  # the run looked for nothing beyond the limit
+            elif worth is not None and not worth.binding:
                 state = f"does not bind; {state}"
             elif worth is not None:
                 state = (

@@ -46,8 +46,9 @@ def worth_figure(worth: Worth) -> Figure | None:
         return None
     x, y = (np.array(side, float) for side in zip(*points, strict=True))
     (fx, lx), (fy, ly) = axis_scale(x, _named(limit.metric, limit.unit)), axis_scale(y, objective)
+    how = "recorded answers" if worth.seen else "solved again"
     data = [
-        {"type": "scatter", "mode": "lines+markers", "name": "solved again", "x": x / fx, "y": y / fy,
+        {"type": "scatter", "mode": "lines+markers", "name": how, "x": x / fx, "y": y / fy,
          "line": {"color": INK, "width": 1.5}, "marker": {"size": 6, "color": INK},
          "hovertemplate": "%{x:.4g}: %{y:.5g}<extra></extra>"},
         {"type": "scatter", "mode": "markers", "name": "now",

@@ -94,6 +94,11 @@ class Worth:
         return any(g is not None and g > 1e-9 * abs(self.value) for g in gains)
 
     @property
+    def seen(self) -> bool:
+        """Whether all that is known are the rows of a run that did not score the whole space."""
+        return all(level.known == "rows" for level in self.levels)
+
+    @property
     def jumps(self) -> bool:
         """Whether the answer leaves more of the bound than a step of 1 %: it moves in larger jumps."""
         return self.slack > 0.01 * abs(self.limit.bound)
@@ -166,7 +171,11 @@ class Worth:
 
         parts = []
         if beyond is not None and not self._some(beyond) and not self._some(large):
-            parts.append("costs nothing: without it the answer is no better")
+            parts.append(
+                "no recorded answer is better without it"
+                if self.seen
+                else "costs nothing: without it the answer is no better"
+            )
         else:
             if small is not None and self._some(small):
                 rate = self._rate(small / abs(self.looser[0] * limit.bound))
