@@ -58,6 +58,8 @@ class Relaxation:
         row = self.linear.metrics[objective.metric]
         signed = Row(objective.sign * row.coefficients, objective.sign * row.constant)
         outcome = minimize(self.linear, signed, constraints, gap=0.0, seconds=LONGEST, relaxed=True)
+        if outcome.interrupted:
+            raise KeyboardInterrupt
         if len(outcome.prices) != len(limits) or outcome.x is None:
             return None
         prices = [objective.sign * price for price in outcome.prices]

@@ -9,7 +9,9 @@ at half the true value.
 from __future__ import annotations
 
 import re
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ import scipy.sparse as sp
 from pyomo.repn import generate_standard_repn
 
 from ..errors import GoalError
+from .uninterrupted import uninterrupted
 
 Array = npt.NDArray[Any]
 INFINITY = highspy.kHighsInf
@@ -405,17 +408,34 @@ def mps(
 
 
 def _run(solver: Any, seconds: float | None) -> bool:
-    """Run HiGHS in its own thread; returns whether the user interrupted it."""
+    """Run HiGHS in its own thread; returns whether the user interrupted it.
+
+    Not by highspy's startSolve and wait: they share two locks among all its solvers, and Ctrl-C at the moment
+    that one of them is taken leaves it taken, so that the next solve of the process never begins.
+    """
     solver.HandleUserInterrupt = True
     deadline = None if seconds is None else time.monotonic() + seconds + 0.5
-    interrupted = False
-    solver.startSolve()
-    while True:
+    failed: list[BaseException] = []
+
+    def work() -> None:
         try:
-            if solver.wait(POLL)[0]:
-                return interrupted
-            if deadline is not None and time.monotonic() > deadline:
-                solver.cancelSolve()
-        except KeyboardInterrupt:
-            interrupted = True
-            solver.cancelSolve()
+            solver.run()
+        except BaseException as error:  # of a callback: told by the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    held: list[int] = []
+    try:
+        with uninterrupted() as held:
+            thread.start()
+            while thread.is_alive():
+                thread.join(POLL)
+                if held or (deadline is not None and time.monotonic() > deadline):
+                    solver.cancelSolve()
+    except KeyboardInterrupt:
+        if thread.ident is None:  # it came before the solve
+            raise
+        held = held or [signal.SIGINT]
+    if failed:
+        raise failed[0]
+    return bool(held)

@@ -62,6 +62,8 @@ class CheckedView:
         for metric in self.view.upper:
             row = self.linear.metrics[metric]
             outcome = minimize(self.linear, row, [], gap=0.0, fixed=fixed)
+            if outcome.interrupted:
+                raise KeyboardInterrupt
             if outcome.x is None:
                 raise ViewMismatch(
                     f"the MILP view of {self.name} has no solution at its own answer ('{metric}')."
