@@ -259,3 +259,24 @@ def held() -> Held:
 def _standing(line: bytes) -> bool:
     """Whether a child is one that Python starts once a process and keeps: it is no leak."""
     return b"resource_tracker" in line or b"multiprocessing.forkserver" in line
+
+
+def is_worker(pid: int) -> bool:
+    """Whether a process evaluates rows (a child of a fork server)."""
+    with contextlib.suppress(OSError):
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return b"forkserver" in Path(f"/proc/{parent}/cmdline").read_bytes()
+    return False
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, size: str) -> Iterator[bool]:
+    """A small disk in memory; whether this user may mount one."""
+    place.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    mounted = os.name == "posix" and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(place)], check=False)
