@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from lines import show
 
 import tradespace as ts
 from tradespace.costmodels.architectures import architecture
@@ -29,12 +30,6 @@ from tradespace.problems.serving.mesh.simulate import simulate
 from tradespace.problems.serving.mesh.workload import generated, jittered, read_functions
 
 PARTS = ("paper", "noise", "packing", "speed", "policy", "live")
-
-
-def show(what: str, ours: str, bar: str, holds: bool | None = None) -> None:
-    """One line: figure beside bar."""
-    mark = "" if holds is None else "ok" if holds else "MISSED"
-    print(f"{what:58s} {ours:>22s}   {bar:32s} {mark}", flush=True)
 
 
 def paper(trace: Path | None) -> None:

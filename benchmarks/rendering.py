@@ -15,13 +15,12 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from lines import missed, show, timed
 
 from tradespace.problems.rendering.binning import TileLists, bin_tiles
 from tradespace.problems.rendering.cameras import Camera, orbit
@@ -35,25 +34,6 @@ from tradespace.problems.rendering.synthetic import cloud, surface
 from tradespace.problems.rendering.viewpoint import framing
 
 CHUNK = 256
-missed: list[str] = []
-
-
-def show(what: str, value: str, bar: str, met: bool | None) -> None:
-    """One line; None where there is no bar."""
-    print(f"  {what:58s} {value:>26s}   {bar:>12s}   {'' if met is None else 'met' if met else 'MISSED'}")
-    if met is False:
-        missed.append(what)
-
-
-def timed(call: Callable[[], Any], repeats: int = 5) -> tuple[Any, float]:
-    """Result and least CPU seconds of some calls, the first of which compiles and does not count."""
-    call()
-    spent = []
-    for _ in range(repeats):
-        start = time.process_time()
-        result = call()
-        spent.append(time.process_time() - start)
-    return result, min(spent)
 
 
 def torch_blend(projected: Projected, lists: TileLists, width: int, height: int) -> torch.Tensor:
@@ -107,7 +87,7 @@ def speed(folder: Path) -> None:
         scene, reading = timed(lambda name=name: read_scene(folder / name), 1)
         for nearness in (0.8, 0.5):
             camera = view(scene, 70, nearness, 400, 304)
-            frame, ours = timed(lambda scene=scene, camera=camera: render(scene, camera))
+            frame, ours = timed(lambda scene=scene, camera=camera: render(scene, camera), 5)
             projected = project(scene, camera)
             lists = bin_tiles(projected, camera, extent="circle")
             start = time.process_time()

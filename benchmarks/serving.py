@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lines import missed, show, timed
 
 from tradespace.problems.serving.cluster import Policy, run, single_stage
 from tradespace.problems.serving.cluster_loop import processor_sharing
@@ -31,25 +32,6 @@ from tradespace.problems.serving.validate import validate
 
 Array = np.ndarray
 Draw = Callable[[np.random.Generator, int], Array]
-missed: list[str] = []
-
-
-def show(what: str, value: str, bar: str, met: bool | None) -> None:
-    """One line; None where there is no bar."""
-    print(f"  {what:58s} {value:>26s}   {bar:>18s}   {'' if met is None else 'met' if met else 'MISSED'}")
-    if met is False:
-        missed.append(what)
-
-
-def timed(call: Callable[[], Any], repeats: int = 3) -> tuple[Any, float]:
-    """Result and least CPU seconds of some calls, the first of which compiles and does not count."""
-    call()
-    spent = []
-    for _ in range(repeats):
-        start = time.process_time()
-        result = call()
-        spent.append(time.process_time() - start)
-    return result, min(spent)
 
 
 def speed() -> None:

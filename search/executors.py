@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -29,11 +29,13 @@ from ..problems.batch import Batch, take
 from ..problems.problem import Problem
 from ..problems.registry import load_file, module_name
 from ..problems.scoring import Scores, evaluate, join_scores
+from ..solvers.uninterrupted import uninterrupted
 from .shipping import Parcel, parcel, score_parcel
 
 SHARD = {"fast": 1_024, "slow": 1}
 WORKER_DIED = "a worker process died (killed, or out of memory); resume the run with fewer --workers."
 CONNECT_SECONDS = 5
+POLL = 0.05
 MOST_WORKERS = 1_024
 EXECUTORS = "dask://HOST:PORT, or MODULE:FUNCTION that makes a concurrent.futures executor"
 
@@ -127,6 +129,7 @@ class Evaluator:
         self._own = executor is None and workers > 1
         self._opened = contextlib.ExitStack()
         self._parcel: Parcel | None = None
+        self._left = False  # whether Ctrl-C ended the wait for a worker
 
     def __enter__(self) -> Evaluator:
         if self._address is not None:
@@ -141,6 +144,9 @@ class Evaluator:
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if self._own and self._pool is not None:
+            if self._left:  # what the workers are at, nobody waits for: a row may take an hour
+                for process in [*(getattr(self._pool, "_processes", None) or {}).values()]:
+                    process.terminate()
             self._pool.shutdown(wait=kind is None, cancel_futures=True)
         self._opened.close()
 
@@ -190,18 +196,29 @@ class Evaluator:
     def _start(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         assert self._pool is not None
         try:
-            return self._pool.submit(function, *arguments)
+            with uninterrupted():  # a worker process half started would belong to nobody, and never be ended
+                return self._pool.submit(function, *arguments)
         except BrokenProcessPool:
             raise EvaluationError(WORKER_DIED) from None
         except Exception as error:
             raise self._failed(error) from error
 
     def _gather(self, futures: list[Future[Any]], started: list[Future[Any]] | None = None) -> list[Scores]:
-        """Results in order; the others are called off where one fails."""
+        """Results in order; the others are called off where one fails, or Ctrl-C comes.
+
+        Ctrl-C waits while the locks of a future are held: one never given back would keep the pool from ending.
+        """
         try:
-            return [future.result() for future in futures]
+            with uninterrupted() as held:
+                for future in futures:
+                    while not (held or future.done()):
+                        wait([future], POLL)
+                    if held:
+                        self._left = self._own
+                        raise KeyboardInterrupt
+                return [future.result() for future in futures]
         except BaseException as error:
-            for future in started or futures:
+            for future in () if self._left else started or futures:  # the end of a pool tells all it holds
                 future.cancel()
             if isinstance(error, BrokenProcessPool):
                 raise EvaluationError(WORKER_DIED) from None

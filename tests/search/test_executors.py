@@ -46,6 +46,52 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
+ENDLESS = """
+import time
+from pathlib import Path
+import tradespace as ts
+
+class Endless(ts.Problem):
+    "A row takes an hour."
+    cost = "slow"
+    x = ts.Float(0, 1)
+    loss = ts.Metric("1", "min")
+
+    def evaluate(self, x):
+        Path(__file__).with_name("begun").touch()
+        time.sleep(3600)
+        return {"loss": x.x}
+"""
+
+
+def test_ctrl_c_waits_for_no_row_that_workers_are_at(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    command = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import tradespace as ts
+from tradespace.problems.registry import load
+signal.signal(signal.SIGINT, signal.default_int_handler)
+file = Path(sys.argv[1])
+
+def strike():
+    while not file.with_name("begun").exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=strike, daemon=True).start()
+problem = load(f"{file}:Endless")()
+budget = ts.Budget(evaluations=8)
+print(ts.solve(problem, "random", budget=budget, workers=2, storage="none").stop_reason)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", command, str(tmp_path / "endless.py")],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert done.stdout.split() == ["interrupted"], done.stderr
+    assert done.stderr == ""
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_the_fork_server_starts_deaf_to_ctrl_c_and_the_search_does_not() -> None:
     command = """
