@@ -12,18 +12,26 @@ FILE = "applied.json"
 EVENTS = "events when applied"
 
 
-def keep(folder: RunFolder, options: Mapping[str, Any], rows: Sequence[Any], events: Sequence[str]) -> None:
+def keep(
+    folder: RunFolder,
+    options: Mapping[str, Any],
+    rows: Sequence[Any],
+    events: Sequence[str],
+    storage: str | None = None,
+) -> None:
     """Write what was measured into the run, and its events as an attribute of the run's study.
 
-    Raises DataError where either cannot be written.
+    storage: where that study is, as in `solve`: None for the journal beside the runs (nothing where there
+    is none), "none" for no study. Raises DataError where either cannot be written.
     """
     told = {"options": {k: str(v) for k, v in options.items()}, "rows": list(rows), "events": list(events)}
     folder.write_json(FILE, told)
     journal = folder.path.parent.parent / "journal.log"
-    if events and journal.is_file():
-        from .journal import Journal
+    target = (journal if journal.is_file() else "none") if storage is None else storage
+    if events and target != "none":
+        from .journal import annotate
 
-        Journal(journal).annotate(folder.path.name, {EVENTS: list(events)})
+        annotate(target, folder.path.name, {EVENTS: list(events)})
 
 
 def kept(folder: RunFolder) -> dict[str, Any] | None:

@@ -206,7 +206,7 @@ class Evaluator:
     def _gather(self, futures: list[Future[Any]], started: list[Future[Any]] | None = None) -> list[Scores]:
         """Results in order; the others are called off where one fails, or Ctrl-C comes.
 
-        Ctrl-C waits while the locks of a future are held: one never given back would keep the pool from ending.
+        Ctrl-C waits while locks of a future are held: one never given back would keep the pool from ending.
         """
         try:
             with uninterrupted() as held:

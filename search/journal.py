@@ -206,14 +206,15 @@ class Journal(JournalFileBackend):
             )
         return number
 
-    def annotate(self, run: str, attributes: Mapping[str, Any]) -> None:
-        """Set attributes of the study of a run (the last part of its name); nothing where it has none."""
+    def annotate(self, run: str, attributes: Mapping[str, Any]) -> bool:
+        """Set attributes of the study of a run (the last part of its name); whether it has one."""
         with self.locked():
             self._mend_tail()
             number = next((i for n, i in self.studies()[0].items() if n.rpartition("/")[2] == run), None)
             if number is not None:
                 head = {"op_code": USER_ATTRIBUTE, "worker_id": "tradespace", "study_id": number}
                 self._write(_lines({**head, "user_attr": {k: v}} for k, v in attributes.items()))
+        return number is not None
 
     def studies(self) -> tuple[dict[str, int], int]:
         """Number of each study by name, and the number that the next one gets."""
@@ -417,6 +418,25 @@ def write_study(record: StudyRecord, storage: str | Path | BaseStorage) -> str |
             f"{SLOW_STORAGE_SECONDS:.0f} s; the run's folder holds all."
         )
     return None
+
+
+def annotate(target: str | Path | BaseStorage, run: str, attributes: Mapping[str, Any]) -> None:
+    """Set attributes of the study of a run (the last part of its name): of a journal, an address, a storage.
+
+    Raises DataError where it holds no such study, or cannot be written.
+    """
+    if isinstance(target, Path) or (isinstance(target, str) and not is_url(target)):
+        found = Path(target).is_file() and Journal(Path(target)).annotate(run, attributes)
+    else:
+        with quiet():
+            storage = target if isinstance(target, BaseStorage) else open_url(target)
+            studies = [s for s in storage.get_all_studies() if s.study_name.rpartition("/")[2] == run]
+            for study, (name, value) in ((s, item) for s in studies for item in attributes.items()):
+                storage.set_study_user_attr(study._study_id, name, value)
+        found = bool(studies)
+    if not found:
+        place = without_password(target) if isinstance(target, str) else target
+        raise DataError(f"'{place}' holds no study of run {run}; give the --storage that the run was given.")
 
 
 def _fill(storage: BaseStorage, record: StudyRecord, late: Callable[[], bool] | None) -> int:

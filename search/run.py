@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -369,13 +371,31 @@ def run_record(
 
 @contextmanager
 def undamaged(folder: RunFolder) -> Iterator[None]:
-    """Turns what a damaged run.json leads to into a DataError that names the file."""
+    """Turns what a damaged run.json leads to into a DataError that names the file.
+
+    What the code of a problem from outside raises is told as its own.
+    """
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        frames = [f for f, _ in traceback.walk_tb(error.__traceback__) if _from_outside(f)]
+        if frames:
+            code = frames[-1].f_code
+            raise DataError(
+                f"{code.co_qualname} in '{code.co_filename}' raised {type(error).__name__}: {error}; the run "
+                f"'{folder.path}' cannot be read back until that is mended."
+            ) from error
         raise DataError(
             f"'{folder.path / 'run.json'}' is damaged ({type(error).__name__}: {error}); start a new run."
         ) from None
+
+
+def _from_outside(frame: FrameType) -> bool:
+    """Whether code runs in a module that defines a problem and is not ours."""
+    name, kinds = frame.f_globals.get("__name__", ""), frame.f_globals.values()
+    if name.startswith("tradespace."):
+        return False
+    return any(isinstance(k, type) and issubclass(k, Problem) and k.__module__ == name for k in kinds)
 
 
 def recorded_problem(record: Mapping[str, Any]) -> Problem:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import EXTRA, RUNS, Json, ProblemName, RunName, RunsFolder, app
+from .options import EXTRA, RUNS, Json, ProblemName, RunName, RunsFolder, Storage, app
 
 
 @app.command()
@@ -104,13 +104,14 @@ def apply(
         Path | None, typer.Option("--out", metavar="DIR", help="Where files go; else into the run's folder.")
     ] = None,
     runs: RunsFolder = RUNS,
+    storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Carry out a run's answer for real, and print what was measured beside what was predicted."""
     from .apply_command import apply_run
 
     options = {"steps": steps, "text": text, "seed": seed, "evolve": evolve, "out": out}
-    apply_run(run, runs, options, json)
+    apply_run(run, runs, options, json, storage)
 
 
 @app.command(context_settings=EXTRA)

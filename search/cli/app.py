@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
-import threading
+import time
 import warnings
 from typing import Annotated, Any
 
@@ -49,13 +50,16 @@ def _noted(message: Warning | str, *_: Any, **__: Any) -> None:
     note(str(message))
 
 
+def _strike_again() -> None:
+    time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _not_lost(lost: Any) -> None:
     """An interruption that came where Python throws exceptions away (a callback of the garbage collector,
     compiled code) is made again a moment later; anything else is told as ever."""
     if lost.exc_type is not None and issubclass(lost.exc_type, KeyboardInterrupt):
-        again = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM))
-        again.daemon = True
-        again.start()
+        _thread.start_new_thread(_strike_again, ())  # `threading` takes locks, which may be held here
     else:
         sys.__unraisablehook__(lost)
 

@@ -21,8 +21,10 @@ from .console import console, note, print_json, print_rows
 from .progress import preparing
 
 
-def apply_run(name: str, runs: Path, options: Mapping[str, Any], json: bool) -> None:
-    """Carry out the answer of a run and print what was measured.
+def apply_run(
+    name: str, runs: Path, options: Mapping[str, Any], json: bool, storage: str | None = None
+) -> None:
+    """Carry out the answer of a run and print what was measured; `storage` holds its study.
 
     Raises DataError where the run has no answer, or its problem nothing that carries it out.
     """
@@ -64,6 +66,6 @@ def apply_run(name: str, runs: Path, options: Mapping[str, Any], json: bool) -> 
         for event in events:
             console().print(event, markup=False)
     try:
-        keep(folder, options, found, events)
+        keep(folder, options, found, events, storage)
     except DataError as error:
-        note(f"what was measured is not kept in the run: {error}")
+        note(f"what was measured is not kept everywhere: {error}")

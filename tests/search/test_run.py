@@ -18,6 +18,7 @@ import pytest
 
 import tradespace as ts
 from tests.search.problems import COUNTED, answer, counted, counted_file
+from tradespace.problems.registry import load
 from tradespace.search import folder as folder_module
 from tradespace.search import session as session_module
 from tradespace.search.run import problem_name
@@ -410,3 +411,38 @@ def test_chunks_may_be_empty():
     assert result.evaluations == Gated().space.size == 100_001
     assert result.metrics == {"total": 0.0}
     assert folder_module.FLUSH_SECONDS > 0
+
+
+PICKY = """
+from pathlib import Path
+import tradespace as ts
+
+class Picky(ts.Problem):
+    x = ts.Int(0, 9)
+    loss = ts.Metric("1", "min")
+
+    def evaluate(self, x):
+        return {"loss": x.x * 1.0}
+
+    def milp_view(self, given=None):
+        if Path(__file__).with_name("licence").exists():
+            return None
+        raise ValueError("no licence")
+"""
+
+
+def test_an_error_of_the_users_own_code_is_no_damage_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "picky.py").write_text(PICKY)
+    (tmp_path / "licence").touch()
+    problem = load(f"{tmp_path / 'picky.py'}:Picky")()
+    run = solve(problem, "random", budget=ts.Budget(evaluations=4), runs=tmp_path).run_dir
+    assert run is not None
+    record = run / "run.json"
+    record.write_text(record.read_text().replace('"solver": "random"', '"solver": "auto"'))
+    (tmp_path / "licence").unlink()
+    with pytest.raises(ts.DataError, match=r"Picky.milp_view in '.*picky.py' raised ValueError: no licence"):
+        resume(run)
+    record.write_text(record.read_text().replace('"seed": 0', '"seed": "zero"'))
+    (tmp_path / "licence").touch()
+    with pytest.raises(ts.DataError, match=r"run.json' is damaged"):
+        resume(run)

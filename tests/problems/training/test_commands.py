@@ -95,9 +95,18 @@ def test_an_evolving_plan_is_solved_again_and_its_events_reach_study_and_report(
     storage, _ = open_journal(tmp_path / "journal.log")
     study = optuna.load_study(study_name=None, storage=storage)
     assert study.user_attrs["events when applied"] == told["events"]
+    database = f"sqlite:///{tmp_path / 'studies.db'}"
+    ts.resume(max(tmp_path.glob("adacc-module/*")), storage=database)
+    found = CliRunner().invoke(
+        app, [*words, "--evolve", "1", "--steps", "2", "--storage", database, "--json"]
+    )
+    (summary,) = optuna.get_all_study_summaries(database)
+    assert summary.user_attrs["events when applied"] == json.loads(found.stdout)["events"]
+    study = optuna.load_study(study_name=None, storage=open_journal(tmp_path / "journal.log")[0])
+    assert study.user_attrs["events when applied"] == told["events"]
     report = tmp_path / "report.html"
     CliRunner().invoke(app, ["report", "last", "--runs", str(tmp_path), "--out", str(report)])
-    assert told["events"][0] in report.read_text()
+    assert json.loads(found.stdout)["events"][0] in report.read_text()
 
 
 def test_evolving_keeps_the_runs_own_limits_and_only_the_fastest_plan() -> None:
