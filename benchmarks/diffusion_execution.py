@@ -377,8 +377,11 @@ def peers(path: str | None = None) -> None:
         )
         line(name, theirs, "computes " + " ".join(dict.fromkeys(pattern)))
         if name.startswith("FirstBlockCache"):
-            same = [decibel(steps_of(other, first), reference) for first, reference in full.items()]
-            print(f"    its steps, others empty      {np.mean(same):6.2f} dB")
+            whole = max(row.count("X") for row in pattern)
+            same = np.array([decibel(steps_of(other, first), reference) for first, reference in full.items()])
+            chosen = ours((1.0, *(problem.chosen_steps(whole) / 10)))
+            print(f"    its steps, the others empty  {same.mean():6.2f} dB")
+            print(f"    {whole} chosen by the path     {chosen[1].mean():6.2f} dB")
         goal = ts.Goal(
             maximize=("psnr",), limits=(f"time_share<={min(1.0, 1 / theirs[0])!r}",), no_limits=("kept",)
         )

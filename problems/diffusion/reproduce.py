@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 READ = "table read; selection and sparse attention read in reviews; shapes read, resolution inferred"
-AS_COUNTED = "as the table counts this model: attention's products fall, all others run on every token"
+AS_COUNTED = "as its row is counted: attention's products alone fall"
 RECONSTRUCTED = "read off a figure; exchange between devices reconstructed"
 SSIM_EVERY = 10
 FRONT = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -88,7 +88,7 @@ def _model(gpu: Device, name: str, row: Row) -> Iterator[dict[str, Any]]:
         yield _figure(f"PFLOP at {budget:.0%}", row.pflop[i], counted / 1e15, name, READ, AS_COUNTED)
         yield _figure(quantity, paper, counted / (float(plain.flops[-1]) * steps), name, READ, AS_COUNTED)
         yield _figure(quantity, paper, mechanism, name, READ,
-                      "as executed here: all but keys and values in proportion to the tokens")  # fmt: skip
+                      "as executed: all but keys and values fall")  # fmt: skip
     for i, budget in enumerate(BUDGETS, start=1):
         paper = row.a100[i] / row.a100[0]
         quantity = f"A100 s at {budget:.0%}, over full"
