@@ -21,11 +21,12 @@ from ..hardware.dtypes import canonical
 from ..hardware.record import Device, along
 from .coefficients import OUTSIDE, Coefficients, find
 from .conformal import sigma_at, sigma_between
-from .cost import Array, Cost, Number
+from .cost import Array, Cost, Number, Tier
 from .energy import operator_energy
 
 Shape: TypeAlias = ArrayLike
 CHUNK = 2**14
+MOST_KEPT = 4_096
 
 
 class OutsideCalibration(UserWarning):
@@ -67,8 +68,24 @@ FeatureLaw: TypeAlias = Callable[..., Features]
 def evaluate(family: str, features: FeatureLaw, device: Device, dtype: str, **shapes: Shape) -> Cost:
     """The cost of `family` for shapes that broadcast with each other and with the device's fields."""
     name = canonical(dtype)
+    if device.deviations and all(type(v) in (int, float) for v in shapes.values()):
+        return _drawn(family, features, device, name, shapes)
     arrays = {key: checked(key, value) for key, value in shapes.items()}
     return _evaluate(family, features, device, name, find(device, family, name), arrays)
+
+
+def _drawn(family: str, features: FeatureLaw, device: Device, dtype: str, shapes: dict[str, Shape]) -> Cost:
+    """The cost of one shape on a drawn device: all but the deviation is worked out once for all draws."""
+    kept, key = device.kept, (family, features, dtype, *shapes.items())
+    found = kept.get(key)
+    if found is None:
+        coefficients = find(device, family, dtype)
+        arrays = {name: checked(name, value) for name, value in shapes.items()}
+        found = nominal(family, features(device, dtype, **arrays), device, coefficients)
+        if len(kept) >= MOST_KEPT:
+            kept.clear()
+        kept[key] = found
+    return deviated(family, found, device, dtype)
 
 
 def checked(name: str, value: Shape) -> Number:
@@ -138,6 +155,28 @@ def _joined(parts: list[Cost], shape: tuple[int, ...], axis: int) -> Cost:
 
 def combine(family: str, features: Features, device: Device, dtype: str, found: Coefficients) -> Cost:
     """Time, energy and error from features and coefficients."""
+    return deviated(family, nominal(family, features, device, found), device, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Nominal:
+    """What no deviation of a device changes of a cost: see `Cost` and `Features`.
+
+    least: s that no kernel is faster than. sigma: relative error of the time. smooth: the same without
+    steps, by which a deviation counts.
+    """
+
+    features: Features
+    time: Number
+    least: Number
+    sigma: Any
+    smooth: Any
+    outside: Any
+    tier: Tier
+
+
+def nominal(family: str, features: Features, device: Device, found: Coefficients) -> Nominal:
+    """Time and error by features and coefficients, where no error is drawn."""
     time = features.time(found.values)
     outside = _outside(family, features, device, found)
     sigma: Any = found.sigma
@@ -145,10 +184,18 @@ def combine(family: str, features: Features, device: Device, dtype: str, found: 
         sigma = sigma_at(time, found.decades, found.sigmas)
     if outside is not False:
         sigma = np.where(outside, OUTSIDE, 1.0) * sigma
+    smooth = found.sigma
+    if found.decades and family in device.deviations:
+        smooth = sigma_between(time, found.decades, found.sigmas)
+    return Nominal(features, time, features.flops / features.peak, sigma, smooth, outside, found.tier)
+
+
+def deviated(family: str, found: Nominal, device: Device, dtype: str) -> Cost:
+    """The cost under the device's deviation, if it has one."""
+    features, time = found.features, found.time
     deviation = device.deviations.get(family)
     if deviation is not None:
-        smooth = sigma_between(time, found.decades, found.sigmas) if found.decades else found.sigma
-        time = np.maximum(time * np.exp(deviation * smooth), features.flops / features.peak)
+        time = np.maximum(time * np.exp(deviation * found.smooth), found.least)
     shape = np.broadcast_shapes(np.shape(time), device.shape)
     full = time if np.shape(time) == shape else np.broadcast_to(time, shape)
     return Cost(
@@ -156,9 +203,9 @@ def combine(family: str, features: Features, device: Device, dtype: str, found: 
         flops=_spread(features.flops, shape),
         bytes={level: _spread(value, shape) for level, value in features.traffic.items()},
         energy=operator_energy(device, dtype, features.flops, features.traffic, full),
-        errors={family: full * sigma},
+        errors={family: full * found.sigma},
         tiers={found.tier: full},
-        outside=_spread(outside, shape),
+        outside=_spread(found.outside, shape),
     )
 
 
@@ -178,7 +225,7 @@ def _outside(family: str, features: Features, device: Device, found: Coefficient
         warnings.warn(
             f"{family} on {device.name}: some shapes lie outside the calibrated range; sigma doubled there",
             OutsideCalibration,
-            stacklevel=6,
+            stacklevel=7,
         )
         return outside
     return False

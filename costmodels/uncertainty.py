@@ -23,7 +23,9 @@ def draw(device: Device, rng: np.random.Generator, draws: int | None = None) -> 
     (100,)
     """
     deviations = {name: rng.standard_normal(draws) for name in sorted(FAMILIES)}
-    return replace(device, deviations={k: float(v) if draws is None else v for k, v in deviations.items()})
+    drawn = replace(device, deviations={k: float(v) if draws is None else v for k, v in deviations.items()})
+    drawn.__dict__["kept"] = device.kept
+    return drawn
 
 
 def interval(cost: Cost, z: float = Z) -> tuple[Number, Number]:

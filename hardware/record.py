@@ -229,6 +229,14 @@ class Device:
             *(np.shape(f) for f in self.deviations.values()),
         )
 
+    @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What cost models keep with the record that no deviation changes; the draws of a device share it."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "kept"}
+
     def replace(self, name: str | None = None, /, **fields: Value | None) -> Device:
         """The same record with some numbers changed; `dram_bandwidth` stands for `dram.bandwidth`.
 

@@ -6,8 +6,8 @@ public, so any variable name is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .space import Space
 
 Array = npt.NDArray[Any]
+Made = TypeVar("Made")
 
 
 class Labels(np.ndarray[Any, np.dtype[Any]]):
@@ -105,12 +106,13 @@ _STRUCTURAL = {
 class Batch:
     """Points of one space as named columns; see the module's first lines."""
 
-    __slots__ = ("_columns", "_rows", "_space")
+    __slots__ = ("_columns", "_kept", "_rows", "_space")
 
     def __init__(self, space: Space, columns: Mapping[str, Array], rows: int) -> None:
         for column in columns.values():
             column.setflags(write=False)
         self._space, self._columns, self._rows = space, dict(columns), rows
+        self._kept: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:
         return self._rows
@@ -147,6 +149,17 @@ def take(batch: Batch, rows: Any) -> Batch:
     columns = {name: column[rows] for name, column in batch._columns.items()}
     count = len(next(iter(columns.values()))) if columns else len(np.arange(len(batch))[rows])
     return Batch(batch._space, columns, count)
+
+
+def kept(batch: Batch, key: Any, make: Callable[[], Made]) -> Made:
+    """What a referee works out of the points alone, once for a batch that many draws of it score.
+
+    key: all else that it depends on; another key makes it anew.
+    """
+    if batch._kept is None or batch._kept[0] != key:
+        batch._kept = (key, make())
+    made: Made = batch._kept[1]
+    return made
 
 
 def concatenate(batches: list[Batch]) -> Batch:

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ... import units
 from ...costmodels import OutsideCalibration
 from ...errors import SpaceError
 from ...hardware import Device, device
-from ..batch import Batch
+from ..batch import Batch, kept
 from ..goal import Metric, ResolvedGoal
 from ..problem import Problem, param
 from ..scoring import Estimate
@@ -27,7 +25,7 @@ from ..views import MilpView
 from . import actions
 from .models import MODELS, Transformer
 from .operators import Operators
-from .step import STATE, Step, training_step
+from .step import STATE, Step, chosen_actions, training_step
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -152,21 +150,18 @@ class Adacc(Problem):
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Step time, peak and error of each plan, block by block."""
-        step, choice = self.step, x.action.position
-        table, tensors = step.table, step.block.tensors
-        cell = choice + len(table.labels) * np.arange(self.tensor_count)
-        again = step.block.recomputed(choice == table.dropped).sum(axis=1)
-        seconds = step.base_seconds + table.seconds.take(cell).sum(axis=(1, 2))
-        for i, tensor in enumerate(tensors):
-            seconds += again[:, i] * tensor.seconds
+        step, table = self.step, self.step.table
+        sizes = tuple(v for v in self.parameters.values() if not isinstance(v, Device))
+        chosen = kept(x, sizes, lambda: chosen_actions(step, x.action.position))
+        seconds = step.base_seconds + chosen.total(table.seconds)
+        for i, tensor in enumerate(step.block.tensors):
+            seconds += chosen.again[i] * tensor.seconds
         if self.offload:
-            seconds += step.exposed(table.transfer.take(cell).sum(axis=(1, 2)))
-        stored = step.block.anchors + table.stored.take(cell).sum(axis=2)
-        workspace = table.workspace.take(cell).sum(axis=2)
+            seconds += step.exposed(chosen.total(table.transfer))
         return {
             "step_time": Estimate(seconds, float(step.base.sigma)),
-            "peak": step.moments(stored, workspace).max(axis=1),
-            "error": table.error.take(cell).sum(axis=(1, 2)) / self.block_count,
+            "peak": chosen.peak,
+            "error": chosen.total(table.error) / self.block_count,
         }
 
     @staticmethod

@@ -78,6 +78,62 @@ class Step:
         return self.static + self.embedding + self.layers * self.block.whole + last
 
 
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What plans choose, whatever an operator takes: no draw of the cost models' errors changes it.
+
+    counts: blocks by (tensor, label), where any row has some, each (rows,). again: blocks in which each
+    tensor is computed again, (tensors, rows). peak: most bytes alive, (rows,).
+    """
+
+    counts: dict[tuple[int, int], Array]
+    again: Array
+    peak: Array
+
+    def total(self, each: Array) -> Array:
+        """Sum over blocks and saved tensors of what each choice costs, (tensors, labels): (rows,)."""
+        total = np.zeros(len(self.peak))
+        for cell, count in self.counts.items():
+            if each[cell]:
+                total += count * each[cell]
+        return total
+
+
+def chosen_actions(step: Step, choice: Array) -> Chosen:
+    """What plans choose; choice: position of the label of each saved tensor, (rows, layers, tensors)."""
+    table = step.table
+    counts = {
+        (i, label): count
+        for label, blocks in enumerate(blocks_by_label(choice, len(table.labels)))
+        for i, count in enumerate(blocks)
+        if count.any()
+    }
+    cell = choice + len(table.labels) * np.arange(choice.shape[2])
+    stored = step.block.anchors + table.stored.take(cell).sum(axis=2)
+    workspace = table.workspace.take(cell).sum(axis=2)
+    again = step.block.recomputed(choice == table.dropped).sum(axis=1, dtype=np.int32)
+    peak = step.moments(stored, workspace).max(axis=1)
+    return Chosen(counts, np.ascontiguousarray(again.T.astype(float)), peak)
+
+
+BITS = 12
+"""Of a 64-bit sum for each label: five labels, 4,095 blocks at a time."""
+
+
+def blocks_by_label(choice: Array, labels: int) -> Array:
+    """In how many blocks each tensor has each label, (labels, tensors, rows); choice as above.
+
+    All labels are counted in one sum, each in bits of its own.
+    """
+    rows, layers, tensors = choice.shape
+    shift = BITS * np.arange(labels)
+    counts = np.zeros((labels, tensors, rows))
+    for start in range(0, layers, 2**BITS - 1):
+        packed = (1 << shift).take(choice[:, start : start + 2**BITS - 1]).sum(axis=1)
+        counts += (packed.T >> shift[:, None, None]) & (2**BITS - 1)
+    return counts
+
+
 def training_step(
     shape: Transformer,
     operators: Operators,

@@ -11,6 +11,8 @@ import pytest
 from scipy.stats import norm
 
 import tradespace as ts
+from tradespace.problems.scoring import evaluate
+from tradespace.problems.training.step import blocks_by_label
 from tradespace.search.trust.attribution import attribute, explained, known
 from tradespace.search.trust.robustness import judge, outcomes, robust_choice
 
@@ -186,3 +188,29 @@ def test_draws_of_a_device_name_families_and_how_to_measure_them() -> None:
     assert "gemm on a100-sxm-80gb" in drawn.deviations
     assert problem.measurement("gemm on a100-sxm-80gb") == "optimize calibrate a100-sxm-80gb --family gemm"
     assert problem.measurement("luck") == ""
+
+
+def test_draws_that_share_what_no_error_changes_score_as_draws_on_their_own() -> None:
+    problem = ts.problem("adacc", layers=3, offload=True)
+    batch = problem.space.sample(np.random.default_rng(1), 50)
+    evaluate(problem, batch)
+    for draw in range(3):
+        shared = evaluate(problem.draw(np.random.default_rng(draw)), batch)
+        drawn = problem.draw(np.random.default_rng(draw))
+        alone = type(drawn.device).from_record(drawn.device.record())
+        assert not alone.kept
+        apart = evaluate(drawn.replace(device=alone), problem.space.batch(problem.space.points(batch)))
+        for name in problem.metrics:
+            np.testing.assert_array_equal(shared.metrics[name], apart.metrics[name])
+    assert drawn.device.kept is problem.device.kept
+    assert problem.device.kept
+    other = evaluate(problem.replace(batch=8), batch)
+    assert (other.metrics["peak"] < shared.metrics["peak"]).all()
+
+
+def test_blocks_are_counted_by_label_however_many_there_are() -> None:
+    choice = np.random.default_rng(0).integers(5, size=(2, 5_000, 3))
+    counts = blocks_by_label(choice, 5)
+    assert counts.tolist() == [
+        [(choice[:, :, i] == label).sum(axis=1).tolist() for i in range(3)] for label in range(5)
+    ]
