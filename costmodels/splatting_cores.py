@@ -129,17 +129,17 @@ def voltage_factor(clock: Number) -> Number:
     return np.square(0.6 + 0.4 * np.asarray(clock) / 1e9)
 
 
-def event_factor(node: Number, clock: Number) -> Number:
+def event_factor(node: Number, clock: Number, law: Law = "deepscale") -> Number:
     """Energy of an event at a node and clock relative to 28 nm and 1 GHz."""
-    return core_energy_factor(node) * voltage_factor(clock)
+    return core_energy_factor(node, law=law) * voltage_factor(clock)
 
 
 LEAKAGE_DENSITY = LEAKAGE * 0.87 / 3.95e-6  # W a m2 at 28 nm: as GSCore's share of its power
 
 
-def leakage(area_28: Number, node: Number) -> Number:
+def leakage(area_28: Number, node: Number, law: Law = "deepscale") -> Number:
     """W that `area_28` (m2 as drawn at 28 nm) leaks at a node."""
-    return area_28 * LEAKAGE_DENSITY * core_energy_factor(node)
+    return area_28 * LEAKAGE_DENSITY * core_energy_factor(node, law=law)
 
 
 def dram_energy(kind: str) -> float:

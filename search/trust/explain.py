@@ -326,7 +326,7 @@ class Explainer:
             less = f"--draws {draws} makes the usual {draws:,} in about {units.show(draws * wall, 's', 2)}"
             one = units.show(cpu, "s", 2)
             self.notes.append(
-                f"{made:,} draws in place of {draws:,}, for one takes {one}; --draws {draws} asks"
+                f"{made:,} draws in place of {draws:,}, as one takes {one}; --draws {draws} makes all"
             )
         if self.announce is not None and made * wall > TOLD:
             self.announce(f"{told}; Ctrl-C keeps those made, {less}")

@@ -42,7 +42,7 @@ def worth_figure(worth: Worth) -> Figure | None:
     if free is not None and worth.enough is not None:
         points.append((worth.enough, free))
     points.sort()
-    if len(points) < 3:
+    if len(points) < 3 or len({value for _, value in points}) < 2:
         return None
     x, y = (np.array(side, float) for side in zip(*points, strict=True))
     (fx, lx), (fy, ly) = axis_scale(x, _named(limit.metric, limit.unit)), axis_scale(y, objective)
@@ -171,11 +171,11 @@ def sources(explanation: Explanation) -> Figure | None:
     shown.reverse()
     names = [s.name for s in shown]
     data = [{
-        "type": "bar", "orientation": "h", "y": names, "x": [100 * s.right for s in shown], "width": 0.6,
+        "type": "bar", "orientation": "h", "y": names, "x": [100 * s.right for s in shown],
+        "width": min(0.6, 0.15 * len(shown)),
         "marker": {"color": INK}, "text": [units.percent(s.right) for s in shown],
     }]  # fmt: skip
-    frame = _categories("Chance of a right choice once a source is measured", "%", shown)
+    title = f"Chance of a right choice once a source is measured (line: {units.percent(made.right)} now)"
+    frame = _categories(title, "% of draws", shown)
     line = {**_zero(), "x0": 100 * made.right, "x1": 100 * made.right}
-    note = {"x": 100 * made.right, "y": 1, "yref": "paper", "text": "now", "showarrow": False,
-            "xanchor": "right", "yanchor": "bottom", "font": {"size": 11, "color": ACCENT}}  # fmt: skip
-    return {"data": data, "layout": frame | {"shapes": [line], "annotations": [note]}}
+    return {"data": data, "layout": frame | {"shapes": [line]}}

@@ -13,6 +13,7 @@ from ....costmodels import splatting
 from ....costmodels import splatting_cores as cores
 from ....hardware.accelerators import accelerator
 from ....hardware.record import Device
+from ....hardware.technology import Law
 from .workload import Algorithm, drawn, on_gpu, searched
 from .world import World
 
@@ -56,12 +57,13 @@ class System:
 
 def systems(
     world: World, point: Algorithm, device: Device, *, node: float = 8.0, dram: str = "lpddr5",
-    walking: bool = False, channels: int | None = CHANNELS,
+    walking: bool = False, channels: int | None = CHANNELS, law: Law = "deepscale",
 ) -> dict[str, System]:  # fmt: skip
     """The ablations on one world. walking: the GPU walks subtrees instead of testing every node.
 
-    node, dram: of the cores, by default those of an Orin; channels: of their own memory, 12.8 GB/s each.
-    None: the GPU's memory serves the cores too, and the GPU's search takes its share of it.
+    node, dram, law: of the cores and of the table that scales their energies; by default those of an Orin.
+    channels: of their own memory, 12.8 GB/s each; None: the GPU's memory serves the cores too, and the
+    GPU's search takes its share of it.
     """
     gpu = on_gpu(world, point.threshold)
     found = (
@@ -85,8 +87,8 @@ def systems(
     shared = channels is None
     width = device.bandwidth / cores.CHANNEL if channels is None else float(channels)
     rate = float(cores.bandwidth(width))
-    search, search_joules, subtrees = _ltcore(world, point, node, dram, rate)
-    gscore = {lockstep: _gscore(world, point, lockstep, node, dram, rate) for lockstep in (True, False)}
+    search, search_joules, subtrees = _ltcore(world, point, node, dram, rate, law)
+    gscore = {lockstep: _gscore(world, point, lockstep, node, dram, rate, law) for lockstep in (True, False)}
 
     # A kernel of the GPU attains less of a memory than streams do, and holds it as long as it takes.
     flat = float(found.bytes["dram"]) * cores.BANDWIDTH_SHARE / splatting.STREAM if shared else 0.0
@@ -124,18 +126,20 @@ def systems(
 
 
 def _ltcore(
-    world: World, point: Algorithm, node: float, dram: str, rate: float
+    world: World, point: Algorithm, node: float, dram: str, rate: float, law: Law
 ) -> tuple[float, float, float]:
     """Seconds, J (with its memory and leakage) and DRAM bytes of LTCORE's search; rate: B/s."""
     work = searched(world, point.subtree, point.merging, point.threshold, point.interval)
     found = cores.search(work, LTCORE, rate / CLOCK, cores.LATENCY * CLOCK)
     seconds = found.cycles / CLOCK
-    joules = found.energy * float(cores.event_factor(node, CLOCK)) + found.bytes * cores.dram_energy(dram)
-    return seconds, joules + seconds * float(cores.leakage(cores.search_area(LTCORE), node)), found.bytes
+    joules = found.energy * float(cores.event_factor(node, CLOCK, law)) + found.bytes * cores.dram_energy(
+        dram
+    )
+    return seconds, joules + seconds * float(cores.leakage(cores.search_area(LTCORE), node, law)), found.bytes
 
 
 def _gscore(
-    world: World, point: Algorithm, lockstep: bool, node: float, dram: str, rate: float
+    world: World, point: Algorithm, lockstep: bool, node: float, dram: str, rate: float, law: Law
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Stages (s), energies (J) and DRAM bytes of GSCore's units, its lanes in lockstep or decoupled."""
     record = accelerator("gscore")
@@ -158,7 +162,7 @@ def _gscore(
         pairs=float(frame.lists.sum()), pixels=frame.pixels,
     )  # fmt: skip
     moved = sum(streams.values())
-    event = float(cores.event_factor(node, CLOCK))
+    event = float(cores.event_factor(node, CLOCK, law))
     seconds = {name: value / CLOCK for name, value in cycles.items()}
     busy = max(*seconds.values(), moved / rate)
     area_28 = float(record.value("area"))
@@ -167,6 +171,6 @@ def _gscore(
         "sort": cores.sort_energy(frame.lists) * event,
         "raster": cores.raster_energy(raster, lockstep) * event,
         "memory": moved * cores.dram_energy(dram),
-        "leakage": float(cores.leakage(area_28, node)) * busy,
+        "leakage": float(cores.leakage(area_28, node, law)) * busy,
     }
     return seconds, joules, streams

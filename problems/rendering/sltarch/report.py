@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from .... import units
+from ....hardware.technology import Law
 from ...goal import ResolvedGoal
 from .designs import HARDWARE, MENUS, Stages, Tables
 from .workload import Algorithm
@@ -168,7 +169,14 @@ def _against(problem: SLTarch, point: Mapping[str, Any], of: Stages) -> list[dic
 
     orin = device("jetson-agx-orin-64gb")
     node = float(point["node"])
-    made = systems(problem.world, problem.algorithm(point), orin, node=node, dram=problem.dram)
+    made = systems(
+        problem.world,
+        problem.algorithm(point),
+        orin,
+        node=node,
+        dram=problem.dram,
+        law=cast(Law, problem.scaling),
+    )
     rows = [
         {
             "system": f"{name} ({orin.name})" if name.startswith("GPU") else name,

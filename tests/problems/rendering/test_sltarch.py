@@ -265,6 +265,22 @@ def test_ablations_come_in_order(problem):
     assert energies == sorted(energies, reverse=True)
 
 
+def test_baselines_follow_the_table_that_scales_the_design(problem):
+    orin, point = device("jetson-agx-orin-64gb"), problem.algorithm(ALGORITHMIC)
+    one, other = (
+        baselines.systems(problem.world, point, orin, node=7.0, law=law)
+        for law in ("deepscale", "stillmaker")
+    )
+    assert one["GPU"].energy == other["GPU"].energy
+    factors = [float(core_energy_factor(7.0, law=law)) for law in ("deepscale", "stillmaker")]
+    raster = [made["LTcore+GSCore"].joules["raster"] for made in (one, other)]
+    assert raster[1] / raster[0] == pytest.approx(factors[1] / factors[0])
+    at = {**problem.space.points(problem.space.sample(np.random.default_rng(0), 1))[0], "node": 7}
+    rows = [problem.replace(scaling=law).explain(at)["against GSCore"] for law in ("deepscale", "stillmaker")]
+    assert rows[0][0] == rows[1][0]
+    assert rows[0][-2]["energy"] != rows[1][-2]["energy"]
+
+
 def test_summary_figures_and_explanations(problem):
     space = problem.fix(**ALGORITHMIC).space
     point = space.points(space.sample(np.random.default_rng(0), 1))[0]
