@@ -86,7 +86,7 @@ print(ts.solve(problem, "random", budget=budget, workers=2, storage="none").stop
 """
     done = subprocess.run(
         [sys.executable, "-c", command, str(tmp_path / "endless.py")],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=100,
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.stdout.split() == ["interrupted"], done.stderr
     assert done.stderr == ""
