@@ -24,6 +24,7 @@ from ..hardware import Device, device, names
 from .problem import Problem
 
 TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+LARGEST = 2**63
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,16 @@ class Parameter:
 
     def read(self, text: str) -> Any:
         """The value that a text stands for. Raises SpaceError with the remedy."""
+        wanted = describe(self.annotation, self.unit)
         try:
-            return from_text(self.annotation, text, self.unit)
+            value = from_text(self.annotation, text, self.unit)
         except (ValueError, GoalError) as error:
-            wanted = describe(self.annotation, self.unit)
             raise SpaceError(f"{self.flag} must be {wanted}, got '{text}'. {error}") from None
+        if isinstance(value, int) and abs(value) >= LARGEST:
+            raise SpaceError(
+                f"{self.flag} must be {wanted} within 64 bits, got '{text}'; give a smaller one."
+            )
+        return value
 
 
 def declared(problem: type[Problem]) -> dict[str, Parameter]:

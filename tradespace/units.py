@@ -65,6 +65,8 @@ def parse(text: str, unit: str) -> float:
     """
     match = _NUMBER.match(text)
     if not match:
+        if unit in {"", "1"}:
+            raise GoalError(f"'{text}' is not a number; write for example '2' or '1.5'.")
         raise GoalError(f"'{text}' is not a number with a unit; write for example '1.5{unit}' or '1.5'.")
     suffix = match[2].replace("µ", "u").replace("μ", "u").replace("²", "2")
     table = scales(unit)

@@ -76,6 +76,11 @@ def main(arguments: list[str] | None = None) -> Any:
 
         fail(str(error))
         sys.exit(2)
+    except MemoryError as error:
+        from .console import fail
+
+        fail(f"this takes more memory than there is ({error or 'none left'}); ask for a smaller problem.")
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -94,6 +94,8 @@ def refused(shown: Any, *words: str) -> None:
         (("run", "knapsack", "--item", "3"), ("'--item'", "'--items'")),
         (("run", "knapsack", "--items", "many"), ("--items", "a whole number", "'many'")),
         (("run", "knapsack", "--items", "2.5"), ("--items", "'2.5'")),
+        (("run", "knapsack", "--items", "1e99"), ("--items", "64 bits", "smaller")),
+        (("run", "knapsack", "--items", "999999999999999"), ("more memory than there is", "smaller problem")),
         (("run", "knapsack", "--items"), ("--items needs a value",)),
         (("run", "knapsack", "--items", "3", "--items", "4"), ("--items is given twice",)),
         (("run", "knapsack", "stray"), ("'stray'",)),
