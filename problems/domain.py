@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SpaceError, nearest
+from .. import units
+from ..errors import GoalError, SpaceError, nearest
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +29,7 @@ class Domain:
     kind: "grid" (integers lo + step * position), "menu" (ordered numbers), "labels" (unordered; the
     column holds positions), "bool", "float" or "permutation" (of `count` items).
     values: (count,) the options of a menu. pinned: (*width,) values that `fix` gave, or None.
-    log: sampled evenly in the logarithm.
+    log: sampled evenly in the logarithm. unit: SI unit of its numbers. help: what it decides.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Domain:
     values: Array | None = None
     labels: tuple[Any, ...] = ()
     pinned: Array | None = None
+    unit: str = "1"
+    help: str = ""
 
     # --- how many -------------------------------------------------------------------------------
     @property
@@ -213,7 +216,8 @@ class Domain:
     def encode(self, value: Any) -> Array:
         """One user value (a number, a label, a member, a nested list) as a row of the column.
 
-        A scalar stands for every entry, a flat list for the entries in order.
+        A scalar stands for every entry, a flat list for the entries in order. Where the variable has a unit
+        a number may be a text with one: "500 MHz".
         Raises SpaceError for a value outside the domain.
         """
         given = self._positions_of(value) if self.kind == "labels" else self._numbers(value)
@@ -227,6 +231,11 @@ class Domain:
         return row
 
     def _numbers(self, value: Any) -> Array:
+        if isinstance(value, str) and self.unit != "1":
+            try:
+                value = units.parse(value, self.unit)
+            except GoalError as error:
+                raise SpaceError(f"'{self.name}' must be {self.describe()}: {error}") from None
         try:
             given = np.asarray(value)
         except ValueError:
@@ -283,14 +292,16 @@ class Domain:
         """The domain in words, for errors and for `optimize show`."""
         each = f" ({'x'.join(map(str, self.shape))} entries)" if self.shape else ""
         if self.pinned is not None:
-            return f"fixed to {short(self.decode(self.pinned))}"
+            fixed = self.decode(self.pinned)
+            scalar = self.unit != "1" and not isinstance(fixed, list)
+            return f"fixed to {self.shown(fixed) if scalar else short(fixed)}"
         if self.kind == "permutation":
             return f"a permutation of 0..{(self.count or 1) - 1}{each}"
         if self.kind in {"grid", "float"}:
             word = "an integer" if self.kind == "grid" else "a number"
-            step = f" in steps of {self.step}" if self.step != 1 else ""
+            step = f" in steps of {self.shown(self.step)}" if self.step != 1 else ""
             log = ", log scale" if self.log else ""
-            return f"{word} from {self.lo:g} to {self.hi:g}{step}{log}{each}"
+            return f"{word} from {self.shown(self.lo, 6)} to {self.shown(self.hi, 6)}{step}{log}{each}"
         if self.kind == "bool":
             return f"true or false{each}"
         names = (
@@ -298,7 +309,17 @@ class Domain:
             if self.kind == "labels"
             else np.asarray(self.values).tolist()
         )
+        if self.unit != "1":
+            return f"one of {', '.join(map(self.shown, names))}{each}"
         return f"one of {short(names)}{each}"
+
+    def shown(self, value: Any, digits: int = 4) -> str:
+        """One entry's value for people: a number in the variable's unit, a label by its name."""
+        if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+            return label_name(value)
+        if self.unit != "1":
+            return units.show(float(value), self.unit, digits)
+        return units.show(float(value), "", digits) if isinstance(value, float | np.floating) else str(value)
 
     def record(self) -> dict[str, Any]:
         """The domain as plain data: what identifies it."""

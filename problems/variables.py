@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,14 @@ class Var:
     shape: entries of a vector variable, as a number, an attribute's name, or a tuple of these.
     when: {name: value or values}: the variable is active only where each named variable or
     parameter has one of the values; inactive entries are pinned to the first of the domain.
+    unit: SI unit of its numbers, for people: answers are shown in it and `--fix` reads it. help: what it
+    decides, for `optimize show`.
     """
 
-    def __init__(self, shape: Shape = (), when: When | None = None) -> None:
+    def __init__(self, shape: Shape = (), when: When | None = None, help: str = "", unit: str = "1") -> None:
         self.shape = shape
         self.when: dict[str, Any] = dict(when or {})
+        self.help, self.unit = help, unit
 
     def resolve(self, name: str, owner: Any) -> Domain:
         """The domain of this variable for the problem `owner`."""
@@ -45,7 +49,7 @@ class Var:
             shape += [_whole(name, "shape", s) for s in (size if isinstance(size, tuple) else (size,))]
         if any(s < 1 for s in shape):
             raise SpaceError(f"shape of '{name}' must be positive, got {tuple(shape)}.")
-        return self._domain(name, tuple(shape), owner)
+        return replace(self._domain(name, tuple(shape), owner), unit=self.unit, help=self.help)
 
     def _domain(self, name: str, shape: tuple[int, ...], owner: Any) -> Domain:
         raise TypeError(f"{type(self).__name__} is not a kind of variable")
@@ -66,8 +70,10 @@ class Int(Var):
         log: bool = False,
         shape: Shape = (),
         when: When | None = None,
+        help: str = "",
+        unit: str = "1",
     ) -> None:
-        super().__init__(shape, when)
+        super().__init__(shape, when, help, unit)
         if log and step != 1:
             raise SpaceError("Int takes either log or step, not both.")
         self.lo, self.hi, self.step, self.log = lo, hi, step, log
@@ -104,8 +110,10 @@ class Float(Var):
         log: bool = False,
         shape: Shape = (),
         when: When | None = None,
+        help: str = "",
+        unit: str = "1",
     ) -> None:
-        super().__init__(shape, when)
+        super().__init__(shape, when, help, unit)
         self.lo, self.hi, self.log = lo, hi, log
         if not isinstance(lo, str) and not isinstance(hi, str):
             self._domain("Float", (), None)
@@ -127,8 +135,15 @@ class Float(Var):
 class Menu(Var):
     """One of an ordered list of numbers; the column holds the numbers themselves."""
 
-    def __init__(self, *options: Any, shape: Shape = (), when: When | None = None) -> None:
-        super().__init__(shape, when)
+    def __init__(
+        self,
+        *options: Any,
+        shape: Shape = (),
+        when: When | None = None,
+        help: str = "",
+        unit: str = "1",
+    ) -> None:
+        super().__init__(shape, when, help, unit)
         self._options: Callable[[str, Any], Any] = lambda name, owner: options
         if len(options) == 1 and isinstance(options[0], str):
             self._options = lambda name, owner: _attribute(name, "options", options[0], owner)
@@ -187,8 +202,8 @@ class Choice(Var):
     A single string names the attribute that lists the labels.
     """
 
-    def __init__(self, *options: Any, shape: Shape = (), when: When | None = None) -> None:
-        super().__init__(shape, when)
+    def __init__(self, *options: Any, shape: Shape = (), when: When | None = None, help: str = "") -> None:
+        super().__init__(shape, when, help)
         self.options = options
         self._attribute = options[0] if len(options) == 1 and isinstance(options[0], str) else None
         if self._attribute is None:
@@ -226,6 +241,9 @@ class Choice(Var):
 class Bool(Var):
     """True or false; the column is a boolean array."""
 
+    def __init__(self, shape: Shape = (), when: When | None = None, help: str = "") -> None:
+        super().__init__(shape, when, help)
+
     def _domain(self, name: str, shape: tuple[int, ...], owner: Any) -> Domain:
         return Domain(name, "bool", shape, 0, 1, 1, 2)
 
@@ -233,8 +251,8 @@ class Bool(Var):
 class Permutation(Var):
     """An order of n items; a row of the column is a permutation of 0 .. n - 1."""
 
-    def __init__(self, n: int | str, *, shape: Shape = (), when: When | None = None) -> None:
-        super().__init__(shape, when)
+    def __init__(self, n: int | str, *, shape: Shape = (), when: When | None = None, help: str = "") -> None:
+        super().__init__(shape, when, help)
         self.n = n
         if not isinstance(n, str):
             self._domain("Permutation", (), None)

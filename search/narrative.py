@@ -12,9 +12,9 @@ from ..problems.goal import ResolvedGoal
 from ..problems.parameters import declared, shown
 from .result import Result
 from .session import Session
+from .values import cut, in_words
 
 POINT_ROWS = 24
-WIDE = 120
 
 
 def narrative(session: Session, result: Result, *, shown: int, hidden: int, figures: Iterable[str]) -> str:
@@ -89,7 +89,7 @@ def _answer(result: Result, session: Session, goal: ResolvedGoal) -> list[str]:
         )
     heads = ("metric", "value", "goal", "limit", *(["your start"] if result.start else []))
     point = [
-        (name, describe_value(value, session.problem.space.domains[name].kind))
+        (name, in_words(value, session.problem.space.domains[name]))
         for name, value in list(result.best.items())[:POINT_ROWS]
     ]
     more = (
@@ -99,24 +99,6 @@ def _answer(result: Result, session: Session, goal: ResolvedGoal) -> list[str]:
     )
     front = [f"The front has {result.front_size:,} points."] if result.front_size > 1 else []
     return [*lead, table(heads, rows), *front, table(("variable", "value"), point) + more]
-
-
-def describe_value(value: Any, kind: str) -> str:
-    """A variable's value in one line; long vectors as counts or smallest, mean and largest."""
-    if not isinstance(value, list):
-        return f"{value:.6g}" if isinstance(value, float) else str(value)
-    flat = np.array(value, dtype=object).ravel().tolist()
-    if len(flat) <= 16 or kind == "permutation":
-        text = " ".join(
-            "01"[v] if isinstance(v, bool) else f"{v:.4g}" if isinstance(v, float) else str(v) for v in flat
-        )
-        return text if len(text) <= WIDE else text[: WIDE - 4] + " ..."
-    if kind in {"labels", "bool"}:
-        names, counts = np.unique(np.array([str(v) for v in flat]), return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        return f"{len(flat)} entries: " + ", ".join(f"{names[i]} {counts[i]}" for i in order[:8])
-    numbers = np.array(flat, float)
-    return f"{len(flat)} entries, {numbers.min():g} to {numbers.max():g}, mean {numbers.mean():.4g}"
 
 
 def _certificate(result: Result) -> str:
@@ -154,5 +136,5 @@ def _parameters(problem: Any) -> Mapping[str, str]:
             continue
         unit = known[name].unit if name in known else ""
         text = shown(value, unit)
-        found[name] = text if len(text) <= WIDE else text[: WIDE - 4] + " ..."
-    return found | {f"fixed {name}": str(value)[:WIDE] for name, value in problem._pins.items()}
+        found[name] = cut(text)
+    return found | {f"fixed {name}": cut(str(value)) for name, value in problem._pins.items()}

@@ -23,13 +23,13 @@ from ..problems.problem import Problem
 from .applied import kept
 from .figures import convergence, front
 from .folder import RunFolder
-from .narrative import describe_value
 from .plots import own_figures
 from .result import Result
 from .session import Session
 from .static import MOST_SVG, draw, png, svg
 from .study import Chosen, provenance_rows
 from .trust.explanation import FILE
+from .values import in_words
 
 FRONT_ROWS = 12
 POINT_ROWS = 40
@@ -181,7 +181,7 @@ def _point(problem: Problem, result: Result) -> str:
         listed = summary(problem.space.points(problem.space.batch(best))[0])
         own = rows_table(listed)
     kept = [n for n, v in best.items() if not (own and isinstance(v, list))]
-    rows = [(n, describe_value(best[n], problem.space.domains[n].kind)) for n in kept[:POINT_ROWS]]
+    rows = [(n, in_words(best[n], problem.space.domains[n])) for n in kept[:POINT_ROWS]]
     more = f'<p class="note">{len(kept) - POINT_ROWS} more variables.</p>' if len(kept) > POINT_ROWS else ""
     return own + (table(("variable", "value"), rows) + more if rows else "")
 
@@ -218,7 +218,7 @@ def _front(problem: Problem, goal: ResolvedGoal, result: Result, figure: Mapping
         [
             int(row),
             *(units.show(float(result.front_columns[n][row]), problem.metrics[n].unit) for n in names),
-            *(_html(result.front_columns[n][row].item()) for n in scalar),
+            *(problem.space.domains[n].shown(result.front_columns[n][row].item()) for n in scalar),
         ]
         for row in shown
     ]

@@ -59,7 +59,9 @@ class Astraea(Problem):
     clips: Path | None = param(None, help="folder of videos to train on instead of moving scenes")
     screening: bool = param(False, help="evolution: try children on one prompt, the best quarter on all")
 
-    share = Menu(*GRID, shape="later_steps")
+    share = Menu(
+        *GRID, shape="later_steps", help="tokens computed in each step after the first, share of all"
+    )
 
     psnr = Metric("dB", "max", help="against the full run with the same seed, mean over prompts")
     kept = Metric("1", at_most="budget", help="share of the tokens computed")
@@ -259,7 +261,9 @@ class AstraeaShapes(Problem):
     )
     sensitivities_file: Path | None = param(None, help="JSON of errors by step and tenth, of your model")
 
-    share = Menu(*GRID, shape="later_steps")
+    share = Menu(
+        *GRID, shape="later_steps", help="tokens computed in each step after the first, share of all"
+    )
 
     error = Metric("1", "min", help="sum over the steps of a table of errors; transferred unless it is yours")
     kept = Metric("1", at_most="budget", help="share of the tokens computed")

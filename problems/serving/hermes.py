@@ -70,10 +70,16 @@ class Hermes(Problem):
     simulation_seed: int = param(0, help="seed of the simulated applications")
     drawn: tuple[float, ...] = param((), help="standard normal deviations of the model's errors, in a draw")
 
-    ranks = Float(0, 1, shape=("row_count", "levels"))
-    prewarm = Menu(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, NEVER, shape="external_count")
-    refresh = Menu(0, 1, 5, 20, 60)
-    buckets = Menu("bucket_menu")
+    ranks = Float(0, 1, shape=("row_count", "levels"), help="by stage and attained service; least goes first")
+    prewarm = Menu(
+        *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, NEVER),
+        shape="external_count",
+        help="probability of need from which a backend is warmed; 2: never",
+    )
+    refresh = Menu(
+        0, 1, 5, 20, 60, unit="s", help="ranks of running stages change only at multiples of it; 0: at once"
+    )
+    buckets = Menu("bucket_menu", help="levels of attained service told apart")
 
     mean_completion = Metric("s", "min", help="mean time from arrival to end")
     p95_completion = Metric("s", help="95th percentile of it")

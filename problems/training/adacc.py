@@ -79,7 +79,11 @@ class Adacc(Problem):
     vocabulary: int | None = param(None, help="tokens known, instead of the model's")
     time_scale: float = param(1.0, help="factor on every operator time, to show that units decide nothing")
 
-    action = Choice("action_labels", shape=("block_count", "tensor_count"))
+    action = Choice(
+        "action_labels",
+        shape=("block_count", "tensor_count"),
+        help="what becomes of each tensor of each block",
+    )
 
     step_time = Metric("s", "min", help="one training step")
     peak = Metric("B", at_most="memory", help="most bytes alive at any moment")

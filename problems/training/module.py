@@ -68,7 +68,7 @@ class AdaccModule(Problem):
     optimizer: str = param("adam", choices=("adam", "sgd"), help="whose state is counted")
     graph: Graph | None = param(None, help="a recorded module (from_module); replaces the small one")
 
-    action = Choice("action_labels", shape="tensor_count")
+    action = Choice("action_labels", shape="tensor_count", help="what becomes of each saved tensor")
 
     step_time = Metric("s", "min", help="forward and backward pass")
     peak = Metric("B", at_most="memory", help="most bytes alive at any moment")

@@ -30,7 +30,7 @@ class Knapsack(Problem):
     unit_value: float = param(1.0, help="value of one point, to try very small or very large numbers")
     fill: float = param(0.5, help="capacity as a share of the total weight")
 
-    packed = Bool(shape="items")
+    packed = Bool(shape="items", help="whether each item is taken")
 
     value = Metric("1", "max")
     comfort = Metric("1")

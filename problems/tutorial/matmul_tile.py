@@ -33,10 +33,10 @@ class MatmulTile(Problem):
     k: int = param(4096, help="inner dimension")
     device: Device = param(device("a100-sxm-80gb"), help="the GPU")
 
-    tile_m = Int(16, 256, step=16)
-    tile_n = Int(16, 256, step=16)
-    stages = Int(1, 5)
-    layout = Choice("row", "column")
+    tile_m = Int(16, 256, step=16, help="rows of a block's tile")
+    tile_n = Int(16, 256, step=16, help="columns of it")
+    stages = Int(1, 5, help="tiles loaded ahead")
+    layout = Choice("row", "column", help="order of the right matrix in memory")
 
     latency = Metric("s", "min")
     shared_memory = Metric("B", "min", at_most="shared_memory_limit")

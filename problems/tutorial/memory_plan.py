@@ -31,7 +31,7 @@ class MemoryPlan(Problem):
     memory: float = param(1.5 * units.GiB, unit="B", help="memory for activations")
     time_scale: float = param(1.0, help="factor on every operator time")
 
-    keep = Bool(shape="operators")
+    keep = Bool(shape="operators", help="whether each activation is kept; else it is computed again")
 
     recompute_time = Metric("s", "min")
     peak = Metric("B", at_most="memory")

@@ -103,7 +103,12 @@ class MG1(Problem):
     samples: int | None = param(1_000, help="service demands seen of a continuous law; none: it is known")
     simulation_seed: int = param(0, help="seed of the simulated arrivals")
 
-    ranks = Float(0, 1, shape=("class_count", "level_count"))
+    ranks = Float(
+        0,
+        1,
+        shape=("class_count", "level_count"),
+        help="rank by class and attained service; least goes first",
+    )
 
     holding_cost = Metric("s", "min", help="mean of holding cost times response time")
     response = Metric("s", help="mean response time")

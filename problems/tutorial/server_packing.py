@@ -34,8 +34,8 @@ class ServerPacking(Problem):
     services_seed: int = param(0, help="seed of the services")
     stock: int | None = param(None, help="servers there are of each kind")
 
-    host = Int(0, "last_host", shape="services")
-    kind = Choice(*KINDS, shape="services")
+    host = Int(0, "last_host", shape="services", help="server of each service")
+    kind = Choice(*KINDS, shape="services", help="kind of that server")
 
     price = Metric("1/h", "min")
     overload = Metric("1", at_most=0.0)

@@ -77,14 +77,16 @@ class TwoLevel(Problem):
     scene_seed: int = param(0, help="seed of the scene")
     area_limit: float = param(40.0, help="largest area, mm2")
 
-    tile = Menu(4, 8, 16, 32, 64)
-    reach = Menu(1.5, 2.0, 2.5, 3.0, 3.5)
-    merge = Menu(1, 2, 4, 8)
-    cores = Menu(1, 2, 4, 8, 16, 32, 64)
-    lanes = Menu(4, 8, 16, 32)
-    buffer = Menu(*(k * units.KiB for k in (4, 8, 16, 32, 64, 128)))
-    frequency = Menu(0.4e9, 0.6e9, 0.8e9, 1.0e9, 1.2e9)
-    bandwidth = Menu(12.8e9, 25.6e9, 51.2e9, 102.4e9)
+    tile = Menu(4, 8, 16, 32, 64, help="edge of a tile, pixels")
+    reach = Menu(1.5, 2.0, 2.5, 3.0, 3.5, help="radii at which a disc is cut off")
+    merge = Menu(1, 2, 4, 8, help="edge of the groups of tiles that a core draws, tiles")
+    cores = Menu(1, 2, 4, 8, 16, 32, 64, help="cores")
+    lanes = Menu(4, 8, 16, 32, help="lanes of a core")
+    buffer = Menu(
+        *(k * units.KiB for k in (4, 8, 16, 32, 64, 128)), unit="B", help="memory of a core for its lists"
+    )
+    frequency = Menu(0.4e9, 0.6e9, 0.8e9, 1.0e9, 1.2e9, unit="Hz", help="of the cores")
+    bandwidth = Menu(12.8e9, 25.6e9, 51.2e9, 102.4e9, unit="B/s", help="of memory")
 
     frame = Metric("s", "min")
     area = Metric("1", at_most="area_limit", help="mm2")

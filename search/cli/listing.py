@@ -67,7 +67,8 @@ def show_problem(name: str, arguments: list[str], json: bool) -> None:
     for key, domain in problem.space.domains.items():
         when = problem._declared[key].when
         active = ", ".join(f"{k} = {_names(v)}" for k, v in when.items())
-        variables.append((key, domain.describe(), f"active where {active}" if active else ""))
+        active = f"active where {active}" if active else ""
+        variables.append((key, domain, active))
     parameters = [(p.flag, shown(getattr(problem, n), p.unit), p.takes, p.help) for n, p in known.items()]
     metrics = [
         (n, m.unit, {"min": "minimise", "max": "maximise"}.get(m.direction or "", ""), m.help)
@@ -80,7 +81,10 @@ def show_problem(name: str, arguments: list[str], json: bool) -> None:
                 "description": inspect.getdoc(type(problem)),
                 "size": size,
                 "parameters": [{"flag": f, "value": v, "type": t, "help": h} for f, v, t, h in parameters],
-                "variables": [{"name": n, "domain": d, "when": w} for n, d, w in variables],
+                "variables": [
+                    {"name": n, "domain": d.describe(), "unit": d.unit, "help": d.help, "when": w}
+                    for n, d, w in variables
+                ],
                 "metrics": [{"name": n, "unit": u, "direction": d} for n, u, d, _ in metrics],
                 "goal": problem.default_goal.record(),
                 "views": views,
@@ -93,7 +97,8 @@ def show_problem(name: str, arguments: list[str], json: bool) -> None:
     out.print(f"[bold]{name}[/]  {inspect.getdoc(type(problem)) or ''}\n")
     if parameters:
         out.print(rows(table("parameters", "option", "value", "takes", ""), parameters), "")
-    out.print(rows(table("variables", "name", "domain", ""), variables), "")
+    decided = [(n, d.describe(), "; ".join(filter(None, (d.help, w)))) for n, d, w in variables]
+    out.print(rows(table("variables", "name", "domain", ""), decided), "")
     out.print(rows(table("metrics", "name", "unit", "goal", ""), metrics), "")
     points = "no end of points" if size is None else f"{count(size)} points"
     out.print(f"[dim]goal  [/]  {problem.default_goal.describe()}")

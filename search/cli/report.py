@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from ...problems.problem import Problem
 from ..plots import save_figures
 from ..result import Result
 from ..trust.robust import describe
+from ..values import in_words
 from .console import console, fail, rows, table
 
 FRONT_ROWS = 10
-POINT_ENTRIES = 16
 
 
 def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
@@ -136,7 +135,7 @@ def _front(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
         (
             str(row),
             *(units.show(float(result.front_columns[n][row]), problem.metrics[n].unit) for n in names),
-            *(_plain(result.front_columns[n][row]) for n in scalar),
+            *(problem.space.domains[n].shown(result.front_columns[n][row]) for n in scalar),
         )
         for row in shown
     ]
@@ -146,10 +145,6 @@ def _front(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
         else f"front: {result.front_size} points"
     )
     return rows(table(title, "row", *(n.replace("_", " ") for n in names), *scalar, right=("row",)), cells)
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def _print_point(result: Result, problem: Problem) -> None:
@@ -163,7 +158,7 @@ def _print_point(result: Result, problem: Problem) -> None:
                 rows(table("plan", *heads), [tuple(_cell(row.get(h, "")) for h in heads) for row in listed])
             )
     cells = [
-        (name, describe_value(value, problem.space.domains[name].kind))
+        (name, in_words(value, problem.space.domains[name]))
         for name, value in (result.best or {}).items()
         if not (callable(summary) and isinstance(value, list))
     ]
@@ -173,22 +168,6 @@ def _print_point(result: Result, problem: Problem) -> None:
 
 def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def describe_value(value: Any, kind: str) -> str:
-    """A variable's value in one line: long vectors as counts, or as smallest, mean and largest."""
-    if not isinstance(value, list):
-        return _cell(value)
-    flat = np.array(value, dtype=object).ravel().tolist()
-    most = 4 * POINT_ENTRIES
-    if kind == "bool" and len(flat) <= most:
-        return "".join("01"[bool(v)] for v in flat)
-    if len(flat) <= POINT_ENTRIES or kind == "permutation":
-        return " ".join(_cell(v) for v in flat[:most]) + (" ..." if len(flat) > most else "")
-    if kind in {"labels", "bool"}:
-        return " · ".join(f"{label} {count}" for label, count in Counter(map(str, flat)).most_common())
-    numbers = np.array(flat, float)
-    return f"{len(flat)} entries, {numbers.min():g} to {numbers.max():g}, mean {numbers.mean():.4g}"
 
 
 def _print_infeasible(result: Result, problem: Problem, goal: ResolvedGoal) -> None:

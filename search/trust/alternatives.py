@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ... import units
 from ...problems.batch import Batch, take
 from ...problems.goal import ResolvedGoal
 from ...problems.problem import Problem
@@ -131,17 +130,10 @@ def described(
             continue
         for place in np.argwhere(np.atleast_1d(old != new)).tolist() if old.shape else [[]]:
             a, b = (old[tuple(place)], new[tuple(place)]) if place else (old.item(), new.item())
-            if a != b and _cell(a) != _cell(b):
+            a, b = domain.shown(a), domain.shown(b)
+            if a != b:
                 entry = f"{name}{place}" if place else name
-                found.append((entry, _cell(a), _cell(b)))
+                found.append((entry, a, b))
             if len(found) >= most:
                 return tuple(found)
     return tuple(found)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) >= 1e4:
-        return f"{value:,.0f}" if value == int(value) else f"{value:.5g}"
-    if isinstance(value, float):
-        return units.show(value, "", 4)
-    return str(getattr(value, "name", value))

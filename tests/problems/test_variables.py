@@ -211,3 +211,18 @@ def test_the_domain_in_words_names_its_range():
     assert domain(ts.Int(16, 64, step=16)).describe() == "an integer from 16 to 64 in steps of 16"
     assert domain(ts.Bool(shape=(2, 3))).describe() == "true or false (2x3 entries)"
     assert domain(ts.Choice(Codec)).describe() == "one of ['RAW', 'INT8']"
+
+
+def test_a_number_with_a_unit_is_shown_in_it_and_read_in_any_of_its_spellings():
+    clock = domain(ts.Menu(5e8, 1e9, unit="Hz", help="of the cores"))
+    assert clock.describe() == "one of 500 MHz, 1 GHz"
+    assert clock.help == "of the cores"
+    assert clock.encode("500 MHz") == clock.encode("5e8") == clock.encode(5e8) == 5e8
+    held = domain(ts.Float(0, 90, unit="s"))
+    assert held.describe() == "a number from 0 s to 90 s"
+    assert held.encode("1.5min") == 90.0
+    for each, text in ((clock, "600MHz"), (clock, "500 MB"), (held, "soon")):
+        with pytest.raises(ts.SpaceError, match=each.describe()):
+            each.encode(text)
+    with pytest.raises(ts.SpaceError, match="must be"):
+        domain(ts.Menu(1, 2)).encode("1")

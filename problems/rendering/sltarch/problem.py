@@ -64,24 +64,30 @@ class SLTarch(Problem):
     )
     drawn: tuple[float, ...] = param((), help="standard normal deviations of the model's errors, in a draw")
 
-    subtree = Menu(16, 32, 64, 128, 256)
-    merging = Bool()
-    threshold = Menu(0.5, 1.0, 2.0, 3.0, 6.0, 15.0)
-    group = Menu(1, 2, 4)
-    check = Choice("centre", "leader", "any", when={"group": (2, 4)})
-    interval = Menu(1, 2, 4, 8)
-    search_units = Menu(*MENUS["search_units"])
-    search_buffer = Menu(*MENUS["search_buffer"])
-    search_queue = Menu(*MENUS["search_queue"])
-    search_cache = Menu(*MENUS["search_cache"])
-    projectors = Menu(*MENUS["projectors"])
-    sorters = Menu(*MENUS["sorters"])
-    raster_cores = Menu(*MENUS["raster_cores"])
-    checks = Menu(*MENUS["checks"])
-    lanes = Menu(*MENUS["lanes"])
-    clock = Menu(*MENUS["clock"])
-    node = Menu(*MENUS["node"])
-    channels = Menu(*MENUS["channels"])
+    subtree = Menu(
+        16, 32, 64, 128, 256, help="nodes of a subtree at most, which a search unit streams at once"
+    )
+    merging = Bool(help="small subtrees share a block")
+    threshold = Menu(
+        0.5, 1.0, 2.0, 3.0, 6.0, 15.0, help="size up to which a node is drawn and not its children, pixels"
+    )
+    group = Menu(1, 2, 4, help="edge of the groups whose pixels are checked together, pixels")
+    check = Choice(
+        "centre", "leader", "any", when={"group": (2, 4)}, help="where in a group the check is taken"
+    )
+    interval = Menu(1, 2, 4, 8, help="frames that one search of the tree lasts")
+    search_units = Menu(*MENUS["search_units"], help="units that search the tree")
+    search_buffer = Menu(*MENUS["search_buffer"], unit="B", help="memory of each search unit")
+    search_queue = Menu(*MENUS["search_queue"], help="subtrees that may wait")
+    search_cache = Menu(*MENUS["search_cache"], unit="B", help="memory of the subtrees nearest to the root")
+    projectors = Menu(*MENUS["projectors"], help="units that project Gaussians")
+    sorters = Menu(*MENUS["sorters"], help="units that sort them by depth")
+    raster_cores = Menu(*MENUS["raster_cores"], help="cores that blend tiles")
+    checks = Menu(*MENUS["checks"], help="checks of groups that a core makes a cycle")
+    lanes = Menu(*MENUS["lanes"], help="pixels that a core blends a cycle")
+    clock = Menu(*MENUS["clock"], unit="Hz", help="of all units")
+    node = Menu(*MENUS["node"], help="process, nm")
+    channels = Menu(*MENUS["channels"], help="memory channels of 32 bits")
 
     energy = Metric("J", "min", help="a frame, memory and leakage at the frame rate included")
     area = Metric("m2", "min", help="of the cores, memory channels apart")

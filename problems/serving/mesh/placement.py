@@ -74,7 +74,7 @@ class LlmMeshPlacement(Problem):
     gpu_price: float = param(4.0, unit="1/h", help="price of a GPU node")
     large_price: float = param(9.0, unit="1/h", help="price of a large GPU node")
 
-    node = Int(0, "node_count", shape="item_count")
+    node = Int(0, "node_count", shape="item_count", help="node of each instance; 0: none")
 
     price = Metric("1/h", "min", help="price of the nodes in use")
     gpus = Metric("1", help="GPU nodes in use")
