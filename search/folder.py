@@ -75,7 +75,7 @@ class RunFolder:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise unwritable(self.path, error) from None
+                raise unwritable(target if error.errno == errno.EISDIR else self.path, error) from None
             raise
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -240,6 +240,8 @@ def unwritable(path: Path, error: OSError) -> DataError:
     remedy = (
         "free some space, then 'optimize resume' the run"
         if full
+        else "give the name of a file"
+        if error.errno == errno.EISDIR
         else "choose another folder with --runs or --out"
     )
     return DataError(f"cannot write '{path}': {error.strerror or error}; {remedy}.")
@@ -266,6 +268,7 @@ def find_run(name: str, runs: Path) -> RunFolder:
             f"{len(matches)} runs are called '{name}'; give the whole path, as in '{matches[0]}'."
         )
     latest = f"; the newest is '{RunFolder(max(found, key=_started)).id}'" if found else ""
+    latest = latest or "; start one with 'optimize run PROBLEM', or say with --runs where it is"
     raise DataError(f"'{runs}' holds no run '{name}'{latest}.")
 
 

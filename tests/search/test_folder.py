@@ -138,3 +138,11 @@ def test_a_run_has_one_writer_at_a_time(tmp_path):
         pass
     with folder.hold():
         pass
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(DataError, match=r"x.csv': Is a directory; give the name of a file"):
+        RunFolder(tmp_path).write_bytes("x.csv", b"a")
+    with pytest.raises(DataError, match="say with --runs where it is"):
+        find_run("zzzz", tmp_path)
