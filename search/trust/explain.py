@@ -39,6 +39,7 @@ LONG = 10.0
 """Expected seconds of re-solves from which they are told."""
 FITTING = 120.0
 """CPU seconds of draws that are spent unasked."""
+LEAST_RIVALS = 5
 FEWER = (1_000, 500, 200, 100, 50, 30, 20)
 """Numbers of draws to choose from: a number that hung on the clock would differ from run to run."""
 
@@ -310,17 +311,21 @@ class Explainer:
             self._moves = len(still) < len(self.problem.metrics) or self.problem.stochastic
         return self._moves
 
-    def _fitting(self, draws: int, batch: Batch) -> int:
-        """How many draws to make: one is timed, what all take is told, and few are made of a dear referee."""
+    def _fitting(self, draws: int, batch: Batch) -> tuple[int, int]:
+        """How many draws of how many candidates to make: one is timed, what all take is told; few are made
+        of a dear referee, of half or a quarter of the candidates where those are too many still."""
         wall, cpu = time.perf_counter(), time.process_time()
         with suppress(TradespaceError):  # what fails is told with the draws
             drawn = one_draw(self.problem, np.random.default_rng(self.session.seed))
             self._scored("one draw timed", drawn, batch)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        made = draws
+        made, most = draws, len(batch)
         if not self.asked and draws * cpu > FITTING:
             made = next((n for n in FEWER if n < draws and n * cpu <= FITTING), min(draws, FEWER[-1]))
-        told = f"{made:,} draws of {len(batch)} candidates take about {units.show(made * wall, 's', 2)}"
+            while most > LEAST_RIVALS and made * cpu * most / len(batch) > 1.5 * FITTING:
+                most = -(-most // 2)
+        share = most / len(batch)
+        told = f"{made:,} draws of {most} candidates take about {units.show(made * share * wall, 's', 2)}"
         less = "--draws makes fewer"
         if made < draws:
             less = f"--draws {draws} makes the usual {draws:,} in about {units.show(draws * wall, 's', 2)}"
@@ -328,9 +333,11 @@ class Explainer:
             self.notes.append(
                 f"{made:,} draws in place of {draws:,}, as one takes {one}; --draws {draws} makes all"
             )
-        if self.announce is not None and made * wall > TOLD:
+            if most < len(batch):
+                self.notes.append(f"{most} of {len(batch)} candidates were drawn, for the same reason")
+        if self.announce is not None and made * share * wall > TOLD:
             self.announce(f"{told}; Ctrl-C keeps those made, {less}")
-        return made
+        return made, most
 
     def _robustness(self) -> tuple[Robustness | None, str]:
         draws = self.effort.draws or 0
@@ -353,7 +360,8 @@ class Explainer:
         batch = candidates(self.session, self.answer, resolved)
         nominal = self._scored("candidates scored", self.problem, batch)
         if self._draws_move():  # and what is compiled on first use is compiled
-            draws = self._fitting(draws, batch)
+            draws, most = self._fitting(draws, batch)
+            batch, nominal = take(batch, slice(0, most)), take_scores(nominal, np.arange(most))
         said = self._said("draws of the model errors")
         found = outcomes(self.problem, self.goal, batch, draws, self.session.seed, said, nominal)
         made = judge(found)

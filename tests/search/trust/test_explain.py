@@ -259,6 +259,7 @@ def test_few_draws_are_made_of_a_dear_referee_and_their_range_is_told(
     made = explain(result.run_dir, problem=Slow(), effort=Effort())
     assert made.robustness is not None
     assert made.robustness.draws == 20
+    assert made.robustness.candidates == 4
     assert any("20 draws in place of 100" in note for note in made.notes)
     first = dict(made.sections())["How sure the choice is"][0]
     low, high = wilson(made.robustness.best, 20)
