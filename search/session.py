@@ -280,7 +280,7 @@ class Session:
         self.streamed = chunks
         self.archive, self.evaluations = Archive(self.goal), 0  # the start is a point of the sweep
         if self.folder is not None and self._replaying and (self.folder.path / "sweep.npz").is_file():
-            self._restore_sweep(self.folder.read_arrays("sweep.npz"))
+            self._restore_sweep(self.folder)
         stride = max(1, size // SAMPLE_ROWS)
         saved = shown = time.monotonic()
         for index, _, scores in self.evaluator.sweep(chunks, range(self.cursor, len(chunks))):
@@ -306,7 +306,17 @@ class Session:
         self._check_failures()
         self._show()
 
-    def _restore_sweep(self, state: dict[str, Array]) -> None:
+    def _restore_sweep(self, folder: RunFolder) -> None:
+        """Take up a sweep where it was left. Raises DataError where its file is damaged."""
+        try:
+            self._restore(folder.read_arrays("sweep.npz"))
+        except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
+            raise DataError(
+                f"'{folder.path / 'sweep.npz'}' is damaged ({type(error).__name__}: {error}); delete it to "
+                "go on without it."
+            ) from None
+
+    def _restore(self, state: dict[str, Array]) -> None:
         self.archive.restore(state)
         self.cursor, self._swept = int(state["cursor"]), self.archive.counts
         self.evaluations, self.seconds_before = self.archive.rows, float(state["seconds"])
@@ -394,7 +404,7 @@ class Session:
         """Take up the archive of a long enumeration as it was left, to be read only."""
         assert self.folder is not None
         self.streamed, self.archive = chunks, Archive(self.goal)
-        self._restore_sweep(self.folder.read_arrays("sweep.npz"))
+        self._restore_sweep(self.folder)
 
     def adopt(self) -> None:
         """Offer rows that no solver asked for again, or that an interruption left out, to the archive."""

@@ -446,3 +446,15 @@ def test_an_error_of_the_users_own_code_is_no_damage_of_the_run(tmp_path: Path) 
     (tmp_path / "licence").touch()
     with pytest.raises(ts.DataError, match=r"run.json' is damaged"):
         resume(run)
+
+
+def test_a_sweep_that_lacks_an_array_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "KEPT_ROWS", 100)
+    run = solve(ts.problem("knapsack", items=8), "exhaustive", runs=tmp_path).run_dir
+    assert run is not None
+    folder = folder_module.RunFolder(run)
+    state = folder.read_arrays("sweep.npz")
+    for lost in ("ids", "seconds"):
+        folder.write_arrays("sweep.npz", {n: v for n, v in state.items() if n != lost})
+        with pytest.raises(ts.DataError, match=r"sweep.npz' is damaged .*delete it to go on"):
+            resume(run)
