@@ -360,8 +360,8 @@ class Explainer:
         batch = candidates(self.session, self.answer, resolved)
         nominal = self._scored("candidates scored", self.problem, batch)
         if self._draws_move():  # and what is compiled on first use is compiled
-            draws, most = self._fitting(draws, batch)
-            batch, nominal = take(batch, slice(0, most)), take_scores(nominal, np.arange(most))
+            draws, drawn = self._fitting(draws, batch)
+            batch, nominal = take(batch, slice(0, drawn)), take_scores(nominal, slice(0, drawn))
         said = self._said("draws of the model errors")
         found = outcomes(self.problem, self.goal, batch, draws, self.session.seed, said, nominal)
         made = judge(found)
