@@ -2,7 +2,7 @@
 
     python benchmarks/solvers.py --quick                        # 4 functions, 1 seed: a few minutes
     nice python benchmarks/solvers.py --results coco.jsonl      # everything; may be stopped and run again
-    python benchmarks/solvers.py --results coco.jsonl --table   # only the table and the figure
+    python benchmarks/solvers.py --results coco.jsonl --table   # only the table
 
 Set OMP_NUM_THREADS=1; needs `pip install coco-experiment pymoo cmaes`. Dimensions 5 and 10, 2,000
 evaluations (TPE 500), 5 seeds. Every solver's calls go through one counter (`coco.py`), which keeps the
