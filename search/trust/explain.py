@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -304,12 +305,17 @@ class Explainer:
         return alternatives(self.problem, self.goal, self.answer, self.result.metrics, batch, joined)
 
     def _draws_move(self) -> bool:
-        """Whether a draw changes any metric of the answer; asked once."""
+        """Whether a draw changes any metric of the answer or of its rivals; asked once."""
         if self._moves is None:
-            nominal = evaluate(self.problem, self.answer)
-            still = unmoved(self.problem, self.answer, nominal, self.session.seed)
+            still = unmoved(self.problem, *self._rivals, self.session.seed)
             self._moves = len(still) < len(self.problem.metrics) or self.problem.stochastic
         return self._moves
+
+    @cached_property
+    def _rivals(self) -> tuple[Batch, Scores]:
+        """The candidates known without a draw, the answer first, and their scores."""
+        batch = candidates(self.session, self.answer)
+        return batch, self._scored("candidates scored", self.problem, batch)
 
     def _fitting(self, draws: int, batch: Batch) -> tuple[int, int]:
         """How many draws of how many candidates to make: one is timed, what all take is told; few are made
@@ -357,8 +363,10 @@ class Explainer:
                 self.session.seed,
                 self._timed("solved under draws"),
             )
-        batch = candidates(self.session, self.answer, resolved)
-        nominal = self._scored("candidates scored", self.problem, batch)
+        batch, nominal = self._rivals
+        if resolved is not None:
+            batch = candidates(self.session, self.answer, resolved)
+            nominal = self._scored("candidates scored", self.problem, batch)
         if self._draws_move():  # and what is compiled on first use is compiled
             draws, drawn = self._fitting(draws, batch)
             batch, nominal = take(batch, slice(0, drawn)), take_scores(nominal, slice(0, drawn))

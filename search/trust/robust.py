@@ -40,8 +40,9 @@ def robustly(session: Session, result: Result, quantile: float) -> Result:
     if session.interrupted or result.stop_reason == "interrupted":
         return _noted(session, result, "the answer is the nominal one: interrupted before any draw")
     answer = problem.space.batch(result.best)
-    nominal = evaluate(problem, answer)
-    still = unmoved(problem, answer, nominal, session.seed)
+    rivals = candidates(session, answer)
+    nominal = evaluate(problem, rivals)
+    still = unmoved(problem, rivals, nominal, session.seed)
     moving = len(still) < len(problem.metrics)
     if not moving and not any(np.any(s > 0) for s in nominal.sigma.values()):
         return _noted(session, result, "--robust changes nothing: the problem states no model error")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import TradespaceError
-from ...problems.batch import Batch
+from ...problems.batch import Batch, take
 from ...problems.goal import ResolvedGoal
 from ...problems.problem import Problem
 from ...problems.scoring import Scores, evaluate
@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 DRAWS = {"fast": 1_000, "slow": 100}
 STREAM = 0xD4A3
-PROBES = 4
+PROBES, PROBED = 4, 5
 FEWEST = 10
 STILL = 30
 """Draws of a fast referee after which no more are made where none has moved an objective or a limit."""
@@ -167,20 +167,23 @@ def one_draw(problem: Problem, rng: np.random.Generator) -> Problem:
 
 
 def unmoved(problem: Problem, batch: Batch, nominal: Scores, seed: int) -> list[str]:
-    """Metrics that draws do not change, judged by a few of them (by one where the referee is slow)."""
+    """Metrics that draws change at none of some points, judged by a few draws; where the referee is slow, by
+    one draw of a few of the points."""
     same = list(problem.metrics)
     if type(problem).draw is Problem.draw and not problem.stochastic:
         from ...hardware import Device
 
         if not any(isinstance(v, Device) for v in problem.parameters.values()):
             return same
-    few = batch if pace(problem) == "fast" else problem.space.batch(problem.space.points(batch)[:1])
-    for i in range(PROBES if pace(problem) == "fast" else 1):
+    fast = pace(problem) == "fast"
+    rows = np.arange(len(batch)) if fast else np.unique(np.linspace(0, len(batch) - 1, PROBED).astype(int))
+    few = take(batch, rows)
+    for i in range(PROBES if fast else 1):
         try:
             scores = evaluate(one_draw(problem, np.random.default_rng([seed, STREAM, i])), few)
         except TradespaceError:
             return []
-        same = [m for m in same if np.array_equal(scores.metrics[m], nominal.metrics[m][: len(few)])]
+        same = [m for m in same if np.array_equal(scores.metrics[m], nominal.metrics[m][rows])]
     return same
 
 

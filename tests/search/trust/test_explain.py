@@ -267,3 +267,28 @@ def test_few_draws_are_made_of_a_dear_referee_and_their_range_is_told(
     asked = explain(result.run_dir, problem=Slow(), effort=Effort(draws=40))
     assert asked.robustness is not None
     assert asked.robustness.draws == 40
+
+
+class Capacity(ts.Problem):
+    """Servers to rent: their price is known, whether two are enough is not."""
+
+    cost = "slow"
+    shift: float = 0.0
+    servers = ts.Int(1, 6)
+    price = ts.Metric("1/h", "min")
+    met = ts.Metric("1", at_least=0.9)
+
+    def draw(self, rng: np.random.Generator) -> ts.Problem:
+        return self.replace(shift=float(rng.standard_normal()))
+
+    def evaluate(self, x: Any) -> dict[str, Any]:
+        return {"price": x.servers * 1.0, "met": np.where(x.servers < 3, 0.8 + 0.2 * self.shift, 1.0)}
+
+
+def test_draws_that_move_only_a_rival_are_drawn(tmp_path: Path) -> None:
+    result = ts.solve(Capacity(), runs=tmp_path, storage="none")
+    assert result.best == {"servers": 3}
+    made = explain(result.run_dir, problem=Capacity(), effort=replace(QUICK, draws=60))
+    assert made.robustness is not None
+    assert made.robustness.moved
+    assert 0.5 < made.robustness.best < 0.9  # two are enough where the shift is above one half: 31 %
