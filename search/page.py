@@ -181,9 +181,12 @@ def _point(problem: Problem, result: Result) -> str:
         listed = summary(problem.space.points(problem.space.batch(best))[0])
         own = rows_table(listed)
     kept = [n for n, v in best.items() if not (own and isinstance(v, list))]
-    rows = [(n, in_words(best[n], problem.space.domains[n])) for n in kept[:POINT_ROWS]]
+    domains = problem.space.domains
+    rows = [(n, in_words(best[n], domains[n]), domains[n].help) for n in kept[:POINT_ROWS]]
+    width = 3 if any(words for *_, words in rows) else 2
+    heads = ("variable", "value", "what it is")[:width]
     more = f'<p class="note">{len(kept) - POINT_ROWS} more variables.</p>' if len(kept) > POINT_ROWS else ""
-    return own + (table(("variable", "value"), rows) + more if rows else "")
+    return own + (table(heads, [row[:width] for row in rows]) + more if rows else "")
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
