@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import UNREADABLE
+from ..arrays import UNREADABLE, members
 from ..errors import DataError
 from .table import Table
 from .tail import Tail
@@ -98,10 +98,7 @@ class RunFolder:
         """Read columns. Raises DataError where the file is damaged."""
         try:
             with np.load(self.path / name, allow_pickle=False) as stored:
-                found = {key: stored[key] for key in stored.files}
-            if not all(isinstance(value, np.ndarray) for value in found.values()):
-                raise ValueError("a member is no array")
-            return found
+                return members(stored)
         except (OSError, *UNREADABLE) as error:
             raise DataError(
                 f"'{self.path / name}' is damaged ({error}); delete it to go on without it."

@@ -430,14 +430,14 @@ def ask_tell(session: Session, solver: AskTell) -> tuple[Certificate, str]:
     idle = 0
     while True:
         left, seconds = session.evaluations_left, session.seconds_left
+        if solver.done:
+            return Certificate.none("sampling gives no bound"), solver.ending
         if left is not None and left <= 0:
             return Certificate.none(
                 "sampling gives no bound"
             ), f"{session.budget.evaluations:,} evaluations spent"
         if seconds is not None and seconds <= 0:
             return Certificate.none("sampling gives no bound"), f"{session.budget.seconds:g} s spent"
-        if solver.done:
-            return Certificate.none("sampling gives no bound"), solver.ending
         batch = solver.ask(LARGEST_ASK if left is None else min(left, LARGEST_ASK))
         before = session.evaluations
         scores = session.score(batch) if len(batch) else None

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...arrays import UNREADABLE
+from ...arrays import UNREADABLE, members
 from ...errors import DataError, SpaceError
 from . import scenes
 from .clips import ClipSet
@@ -115,7 +115,7 @@ def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read named arrays. DataError where the file is not what `save_arrays` writes."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return members(file)
     except (OSError, *UNREADABLE) as error:
         raise DataError(
             f"The weights in {path} cannot be read ({error}); delete the file to train again."

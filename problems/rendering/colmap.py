@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import UNREADABLE
+from ...arrays import UNREADABLE, members
 from ...errors import DataError
 from .cameras import Camera
 from .reference import rotation_matrix
@@ -50,8 +50,9 @@ def _from_arrays(path: Path) -> list[Camera]:
         missing = [name for name in ("viewmats", "Ks", "width", "height") if name not in file.files]
         if missing:
             raise DataError(f"it lacks the arrays {', '.join(missing)}.")
-        views, lenses = (np.asarray(file[name], np.float64) for name in ("viewmats", "Ks"))
-        width, height = int(file["width"]), int(file["height"])
+        found = members(file, ("viewmats", "Ks", "width", "height"))
+        views, lenses = (np.asarray(found[name], np.float64) for name in ("viewmats", "Ks"))
+        width, height = int(found["width"]), int(found["height"])
     if views.ndim != 3 or views.shape[1:] != (4, 4) or lenses.shape != (len(views), 3, 3):
         raise DataError(
             f"viewmats and Ks must be (N, 4, 4) and (N, 3, 3), got {views.shape}, {lenses.shape}."

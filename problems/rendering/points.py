@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import UNREADABLE
+from ...arrays import UNREADABLE, members
 from ...errors import DataError
 from .ply import Columns
 from .synthetic import C0
@@ -46,7 +46,8 @@ def read_points(path: Path) -> Columns:
             missing = [name for name in ("means3d", "colors") if name not in file.files]
             if missing:
                 raise DataError(f"it lacks the arrays {', '.join(missing)}.")
-            means, colours = np.asarray(file["means3d"], np.float64), file["colors"]
+            found = members(file, ("means3d", "colors"))
+            means, colours = np.asarray(found["means3d"], np.float64), found["colors"]
     except UNREADABLE as error:
         raise DataError(f"it is no array file: {error}.") from None
     if means.ndim != 2 or means.shape[1] != 3 or colours.shape != means.shape:
