@@ -60,11 +60,15 @@ class Ranking:
         few = f"; with fewer than {FEW_BLOCKS} blocks that is weak" if self.blocks < FEW_BLOCKS else ""
         if self.p > LEVEL:
             return f"{friedman}: no difference is shown{few}."
-        near = [name for name in self.level if name != order[0]]
+        first = [name for name in order if self.mean_ranks[name] == self.mean_ranks[order[0]]]
+        near = [name for name in self.level if name not in first]
         apart = f"Nemenyi's critical difference {self.critical:.2f} (5 %)"
+        leading = (
+            f"{first[0]} is first" if len(first) == 1 else f"{' and '.join(first)} share the first place"
+        )
         if not near:
-            return f"{friedman}. {apart}: {order[0]} ranks before every other{few}."
-        return f"{friedman}. {apart}: {order[0]} is first, not shown to differ from {', '.join(near)}{few}."
+            return f"{friedman}. {apart}: {leading}, ahead of every other{few}."
+        return f"{friedman}. {apart}: {leading}, not shown to differ from {', '.join(near)}{few}."
 
     def record(self) -> dict[str, Any]:
         """The ranking as plain data."""

@@ -309,6 +309,8 @@ def test_no_difference_is_claimed_where_there_is_none() -> None:
     assert claims / 400 == pytest.approx(0.05, abs=0.03)
     assert ranking(list("ab"), np.ones((4, 2))).p is None
     assert "nothing beyond the values" in ranking(list("ab"), np.ones((1, 2))).statement()
+    tied = ranking(list("abc"), np.array([[1.0, 1.0, 2.0]] * 8)).statement()
+    assert "a and b share the first place, ahead of every other" in tied
 
 
 def test_runtime_distributions_count_reached_targets() -> None:
