@@ -41,6 +41,10 @@ def live(arguments, out, err):
     faulthandler.enable()  # told by SIGABRT where it is
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    try:  # held back since the fork: a command that was struck before it began has nothing to tell
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    except KeyboardInterrupt:
+        os._exit(130)
     code = 70
     try:
         main(arguments)
@@ -61,6 +65,7 @@ for line in sys.stdin:
     asked = json.loads(line)
     sys.argv = ["optimize", *asked["arguments"]]
     if os.fork() == 0:  # a keeper, which waits for the command and writes how it ended
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = os.fork()
         if child == 0:
             live(asked["arguments"], asked["out"], asked["err"])
