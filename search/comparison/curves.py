@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 PALETTE = ("#1d4ed8", "#c2410c", "#0f766e", "#7c3aed", "#b45309", "#be185d", "#4d7c0f", "#475569")
+MARGIN = 1.2
 POINTS = 160
 FLOOR_SECONDS = 1e-4
 
@@ -69,8 +70,10 @@ def picture(comparison: Comparison) -> Figure:
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for panel, axis, words in zip(panels, ("rows", "seconds"), ("scored rows", "seconds"), strict=True):
+        ends: list[float] = []
         for name, colour in zip(comparison.solvers, _colours(comparison), strict=True):
             grid, median, low, high = band(comparison.of(name), axis, comparison.larger_is_better)
+            ends += [float(grid[0]), float(grid[-1])]
             panel.fill_between(
                 grid, low / factor, high / factor, step="post", color=colour, alpha=0.15, linewidth=0
             )
@@ -81,6 +84,7 @@ def picture(comparison: Comparison) -> Figure:
                 comparison.best / factor, color=INK, linewidth=0.8, linestyle=":", label="best known"
             )
         panel.set_xscale("log")
+        panel.set_xlim(min(ends) / MARGIN, max(ends) * MARGIN)  # drawn or not: a median may be of nothing
         if _logarithmic(comparison):
             panel.set_yscale("log")
         panel.set_xlabel(words)

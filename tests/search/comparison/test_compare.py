@@ -156,6 +156,17 @@ def test_a_goal_that_nothing_meets_is_compared_without_values() -> None:
     picture(found)
 
 
+def test_medians_of_nothing_are_drawn_too(tmp_path: Path) -> None:
+    found = compare(
+        ts.problem("server-packing", services=40),
+        "random,sobol,nsga2",
+        budget=ts.Budget(evaluations=150),
+        seeds=2,
+    )
+    assert {found.summary(name)["feasible"] for name in found.solvers} == {0, 1}
+    picture(found).savefig(tmp_path / "curves.png")
+
+
 # --- quality ---------------------------------------------------------------------------------------------
 def test_hypervolume_in_two_dimensions_equals_moocore() -> None:
     import moocore
