@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -176,6 +177,8 @@ def from_text(annotation: Any, text: str, unit: str = "") -> Any:
         raise ValueError("Write true or false.")
     if annotation is int:
         number = units.parse(text, unit)
+        if not math.isfinite(number):
+            raise ValueError("It must be finite.")
         if number != int(number):
             raise ValueError("It has a fraction.")
         return int(number)

@@ -118,6 +118,7 @@ def refused(shown: Any, *words: str) -> None:
         (("run", "matmul-tile", "--limit", "latency<=1GiB"), ("'1GiB'", "'s'")),
         (("run", "matmul-tile", "--limit", "latency<=1ms", "--limit", "latency<=2ms"), ("second",)),
         (("run", "matmul-tile", "--limit", "latency<=1ms", "--limit", "latency>=2ms"), ("contradict",)),
+        (("run", "matmul-tile", "--m", "inf"), ("--m", "inf", "finite")),
         (("run", "matmul-tile", "--fix", "tile_m"), ("tile_m", "NAME=VALUE")),
         (("run", "matmul-tile", "--fix", "tile_k=3"), ("'tile_k'",)),
         (("run", "matmul-tile", "--fix", "tile_m=17"), ("tile_m", "17")),
