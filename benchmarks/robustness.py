@@ -49,7 +49,7 @@ class Designs(ts.Problem):
 
     def draw(self, rng: np.random.Generator) -> Designs:
         """One draw of every source."""
-        return self.replace(drawn=tuple(rng.standard_normal(len(self.loads[0])).tolist()))  # type: ignore[return-value]
+        return self.replace(drawn=tuple(rng.standard_normal(len(self.loads[0])).tolist()))
 
     @property
     def deviations(self) -> dict[str, float]:

@@ -185,7 +185,7 @@ def nominal(family: str, features: Features, device: Device, found: Coefficients
     if outside is not False:
         sigma = np.where(outside, OUTSIDE, 1.0) * sigma
     smooth = found.sigma
-    if found.decades and family in device.deviations:
+    if found.decades and device.deviations:
         smooth = sigma_between(time, found.decades, found.sigmas)
     return Nominal(features, time, features.flops / features.peak, sigma, smooth, outside, found.tier)
 

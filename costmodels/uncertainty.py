@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from ..hardware.record import Device
@@ -23,9 +21,7 @@ def draw(device: Device, rng: np.random.Generator, draws: int | None = None) -> 
     (100,)
     """
     deviations = {name: rng.standard_normal(draws) for name in sorted(FAMILIES)}
-    drawn = replace(device, deviations={k: float(v) if draws is None else v for k, v in deviations.items()})
-    drawn.__dict__["kept"] = device.kept
-    return drawn
+    return device.deviating({k: float(v) if draws is None else v for k, v in deviations.items()})
 
 
 def interval(cost: Cost, z: float = Z) -> tuple[Number, Number]:

@@ -234,6 +234,12 @@ class Device:
         """What cost models keep with the record that no deviation changes; the draws of a device share it."""
         return {}
 
+    def deviating(self, deviations: Mapping[str, Any]) -> Device:
+        """The same record under other deviations; both share what is `kept`."""
+        made = replace(self, deviations=deviations)
+        made.__dict__["kept"] = self.kept
+        return made
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "kept"}
 

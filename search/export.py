@@ -15,8 +15,8 @@ from ..errors import DataError
 from ..problems.batch import concatenate
 from ..problems.scoring import Scores, join_scores
 from .folder import RunFolder, pack, plain
+from .record import recorded_problem
 from .result import front_columns
-from .run import recorded_problem
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...arrays import members
 from .cameras import Camera
 from .gaussians import Gaussians
 
@@ -178,8 +179,8 @@ class FrameCounts:
     def load(cls, path: Path) -> FrameCounts:
         """Read what `save` wrote; ValueError or KeyError where the file is damaged."""
         with np.load(path, allow_pickle=False) as file:
-            plain = json.loads(file["plain"].tobytes())
-            arrays = {name: file[name] for name in file.files if name != "plain"}
+            arrays: dict[str, Any] = members(file)
+        plain = json.loads(arrays.pop("plain").tobytes())
         for name, value in plain.items():
             if isinstance(value, dict):
                 plain[name] = {int(k): v for k, v in value.items()}

@@ -116,21 +116,18 @@ def chosen_actions(step: Step, choice: Array) -> Chosen:
     return Chosen(counts, np.ascontiguousarray(again.T.astype(float)), peak)
 
 
-BITS = 12
-"""Of a 64-bit sum for each label: five labels, 4,095 blocks at a time."""
-
-
 def blocks_by_label(choice: Array, labels: int) -> Array:
     """In how many blocks each tensor has each label, (labels, tensors, rows); choice as above.
 
-    All labels are counted in one sum, each in bits of its own.
+    All labels are counted in one sum of 63 bits, each in its share of them, so many blocks at a time.
     """
     rows, layers, tensors = choice.shape
-    shift = BITS * np.arange(labels)
+    bits = 63 // labels
+    shift, most = bits * np.arange(labels), 2**bits - 1
     counts = np.zeros((labels, tensors, rows))
-    for start in range(0, layers, 2**BITS - 1):
-        packed = (1 << shift).take(choice[:, start : start + 2**BITS - 1]).sum(axis=1)
-        counts += (packed.T >> shift[:, None, None]) & (2**BITS - 1)
+    for start in range(0, layers, most):
+        packed = (1 << shift).take(choice[:, start : start + most]).sum(axis=1)
+        counts += (packed.T >> shift[:, None, None]) & most
     return counts
 
 

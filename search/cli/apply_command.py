@@ -15,8 +15,8 @@ from ...errors import DataError
 from ...problems.goal import Goal
 from ..applied import keep
 from ..folder import find_run
+from ..record import recorded_problem, undamaged
 from ..result import Result
-from ..run import recorded_problem, undamaged
 from .console import console, note, print_json, print_rows
 from .progress import preparing
 

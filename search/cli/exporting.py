@@ -9,8 +9,8 @@ from ...problems.goal import Goal
 from ..bridges import write_mps
 from ..export import FORMATS, content, rows_of
 from ..folder import RunFolder, find_run
+from ..record import recorded_problem
 from ..result import Result
-from ..run import recorded_problem
 from .console import console, print_json
 
 MODEL = ".mps"

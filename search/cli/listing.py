@@ -67,8 +67,7 @@ def show_problem(name: str, arguments: list[str], json: bool) -> None:
     for key, domain in problem.space.domains.items():
         when = problem._declared[key].when
         active = ", ".join(f"{k} = {_names(v)}" for k, v in when.items())
-        active = f"active where {active}" if active else ""
-        variables.append((key, domain, active))
+        variables.append((key, domain, f"active where {active}" if active else ""))
     parameters = [(p.flag, shown(getattr(problem, n), p.unit), p.takes, p.help) for n, p in known.items()]
     metrics = [
         (n, m.unit, {"min": "minimise", "max": "maximise"}.get(m.direction or "", ""), m.help)

@@ -17,8 +17,9 @@ from ...problems.scoring import evaluate
 from ...solvers.base import Budget
 from ...solvers.portfolio import select
 from ..folder import find_run
+from ..record import problem_name, recorded_problem, undamaged
 from ..result import Result
-from ..run import problem_name, recorded_problem, regoal, resume, solve, undamaged
+from ..run import regoal, resume, solve
 from ..sharing import sampler
 from .arguments import make_problem, read_fixes
 from .console import console, print_json

@@ -21,8 +21,9 @@ from ...problems.problem import Problem
 from ...solvers.base import Budget, reasons, relative_gap
 from ...solvers.portfolio import make, select
 from ..quality import Quality, rows_before
+from ..record import problem_name
 from ..result import Result
-from ..run import problem_name, solve
+from ..run import solve
 from ..session import Session
 from .ranking import Ranking, ranking
 

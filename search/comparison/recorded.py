@@ -23,8 +23,8 @@ from ...problems.registry import load
 from ...solvers.base import Budget
 from ..folder import RunFolder
 from ..quality import Quality
+from ..record import undamaged
 from ..result import Result
-from ..run import undamaged
 from ..session import Session
 from ..trust.candidates import recall
 from .compare import CHECKPOINTS, Comparison, Finished, judge

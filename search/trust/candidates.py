@@ -17,7 +17,8 @@ from ...solvers.base import Budget
 from ...solvers.exhaustive import CHUNK
 from ..executors import Evaluator
 from ..folder import RunFolder
-from ..run import check_unchanged, recorded_problem, solve
+from ..record import check_unchanged, recorded_problem
+from ..run import solve
 from ..session import Session
 from ..study import spread
 from .robustness import one_draw, pace

@@ -226,11 +226,12 @@ class Explanation:
         return text
 
 
-def wilson(share: float, draws: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval of a probability of which a share of some draws is known (Wilson 1927)."""
-    spread = z * np.sqrt(share * (1 - share) / draws + z**2 / (4 * draws**2))
-    middle, whole = share + z**2 / (2 * draws), 1 + z**2 / draws
-    return max(0.0, float((middle - spread) / whole)), min(1.0, float((middle + spread) / whole))
+def wilson(share: float, draws: int) -> tuple[float, float]:
+    """The 95 % interval of a probability of which a share of some draws is known (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(round(share * draws), draws).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _signed(change: float) -> str:

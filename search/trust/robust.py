@@ -40,13 +40,12 @@ def robustly(session: Session, result: Result, quantile: float) -> Result:
     if session.interrupted or result.stop_reason == "interrupted":
         return _noted(session, result, "the answer is the nominal one: interrupted before any draw")
     answer = problem.space.batch(result.best)
-    rivals = candidates(session, answer)
-    nominal = evaluate(problem, rivals)
-    still = unmoved(problem, rivals, nominal, session.seed)
+    batch = candidates(session, answer)
+    nominal = evaluate(problem, batch)
+    still = unmoved(problem, batch, nominal, session.seed)
     moving = len(still) < len(problem.metrics)
     if not moving and not any(np.any(s > 0) for s in nominal.sigma.values()):
         return _noted(session, result, "--robust changes nothing: the problem states no model error")
-    solved = None
     if moving and pace(problem) == "fast":
         count = min(MOST_RESOLVES, max(RESOLVES, int(np.ceil(3 / (1 - quantile)))))
         given = session.budget
@@ -55,9 +54,10 @@ def robustly(session: Session, result: Result, quantile: float) -> Result:
         wish = as_goal(goal, problem)
         said = _stage(session, "solving under draws")
         solved = resolve_under_draws(problem, wish, result.solver, budget, count, session.seed, said)
-    batch = candidates(session, answer, solved)
-    draws = DRAWS[pace(problem)]
-    found = outcomes(problem, goal, batch, draws, session.seed, _stage(session, "drawing model errors"))
+        batch = candidates(session, answer, solved)
+        nominal = evaluate(problem, batch)
+    draws, said = DRAWS[pace(problem)], _stage(session, "drawing model errors")
+    found = outcomes(problem, goal, batch, draws, session.seed, said, nominal)
     session.stage = ""
     choice = robust_choice(found, quantile)
     chosen = take(batch, slice(choice.index, choice.index + 1))

@@ -21,7 +21,7 @@ from tests.search.problems import COUNTED, answer, counted, counted_file
 from tradespace.problems.registry import load
 from tradespace.search import folder as folder_module
 from tradespace.search import session as session_module
-from tradespace.search.run import problem_name
+from tradespace.search.record import problem_name
 from tradespace.search.tail import Tail
 
 solve, resume = (

@@ -16,7 +16,7 @@ from tradespace.problems.training.counts import PlanCounts, tail_length
 from tradespace.problems.training.milp import count_view, flat_view
 from tradespace.problems.training.operators import Operators
 from tradespace.problems.training.plans import BULK, LAST, TAIL, Planner
-from tradespace.problems.training.step import Step
+from tradespace.problems.training.step import Step, blocks_by_label
 from tradespace.solvers.linear import Constraint, compile_model, minimize
 
 SMALL = {"model": "gpt2", "batch": 4, "sequence": 256, "dropout": False}
@@ -200,3 +200,11 @@ def test_a_stand_in_is_at_least_as_good_in_every_metric(seed: int, offload: bool
     points = [{"action": counts.labels(choice)}, {"action": counts.labels(chosen)}]
     for values in problem.score(points).metrics.values():
         assert values[1] <= values[0] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("labels", "layers"), [(2, 3), (5, 5_000), (7, 700)])
+def test_blocks_are_counted_by_label_however_many_there_are(labels, layers):
+    choice = np.random.default_rng(0).integers(labels, size=(3, layers, 2))
+    choice[0] = labels - 1
+    counted = np.stack([(choice == label).sum(axis=1).T for label in range(labels)])
+    assert np.array_equal(blocks_by_label(choice, labels), counted)

@@ -1,0 +1,144 @@
+"""What a run was asked, in its run.json: written as plain data, read back as the same problem."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ..errors import DataError
+from ..problems.batch import Batch
+from ..problems.goal import Goal, ResolvedGoal
+from ..problems.parameters import rebuild, recordable
+from ..problems.problem import Problem
+from ..problems.registry import entries, load
+from ..solvers.base import Budget, Solver
+from .executors import user_file
+from .folder import RunFolder, plain
+from .provenance import provenance
+from .result import readable_point
+
+
+def run_record(
+    problem: Problem,
+    goal: Goal,
+    resolved: ResolvedGoal,
+    solver: Solver,
+    why: str,
+    budget: Budget,
+    seed: int,
+    workers: int,
+    start: Batch | None,
+    pick: str | None,
+    keep_all: bool,
+    robust: float | None,
+) -> dict[str, Any]:
+    """What a run was asked, as plain data."""
+    file = user_file(problem)
+    names = {entry.target: entry.name for entry in entries()}
+    target = f"{type(problem).__module__}:{type(problem).__name__}"
+    return {
+        "problem": names.get(target, f"{file.path}:{type(problem).__name__}" if file else target),
+        "parameters": recordable(problem),
+        "fixed": json.loads(json.dumps(problem._pins, default=plain)),
+        "identity": problem.identity(),
+        "digest": problem.digest,
+        "goal_text": {
+            "minimize": goal.minimize,
+            "maximize": goal.maximize,
+            "limits": goal.limits,
+            "no_limits": goal.no_limits,
+        },
+        "goal": resolved.record(),
+        "solver": solver.name,
+        "why": why,
+        "budget": budget.record(),
+        "seed": seed,
+        "workers": workers,
+        "start": readable_point(problem, start) if start is not None else None,
+        "pick": pick,
+        "keep_all": keep_all,
+        "robust": robust,
+        "provenance": provenance(problem, seed),
+    }  # fmt: skip
+
+
+@contextmanager
+def undamaged(folder: RunFolder) -> Iterator[None]:
+    """Turns what a damaged run.json leads to into a DataError that names the file.
+
+    What the code of a problem from outside raises is told as its own.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        frames = [f for f, _ in traceback.walk_tb(error.__traceback__) if _from_outside(f)]
+        if frames:
+            code = frames[-1].f_code
+            raise DataError(
+                f"{code.co_qualname} in '{code.co_filename}' raised {type(error).__name__}: {error}; the run "
+                f"'{folder.path}' cannot be read back until that is mended."
+            ) from error
+        raise DataError(
+            f"'{folder.path / 'run.json'}' is damaged ({type(error).__name__}: {error}); start a new run."
+        ) from None
+
+
+def _from_outside(frame: FrameType) -> bool:
+    """Whether code runs in a module that defines a problem and is not ours."""
+    name, kinds = frame.f_globals.get("__name__", ""), frame.f_globals.values()
+    if name.startswith("tradespace."):
+        return False
+    return any(isinstance(k, type) and issubclass(k, Problem) and k.__module__ == name for k in kinds)
+
+
+def recorded_problem(record: Mapping[str, Any]) -> Problem:
+    """The problem of a run. Raises DataError where it can be made from Python only."""
+    absent = [k for k in ("problem", "parameters", "fixed", "goal_text", "budget") if k not in record]
+    if absent:
+        raise DataError(f"the run's run.json is damaged: it holds no '{absent[0]}'. Start a new run.")
+    if record["parameters"] is None:
+        raise DataError(
+            "the run's problem has parameters that can be set from Python only; "
+            "use ts.resume(run, problem=...)."
+        )
+    return rebuild(load(record["problem"]), record["parameters"], record["fixed"])
+
+
+def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:
+    """Raises DataError naming what changed between a run's problem and this one."""
+    if problem.digest == record["digest"]:
+        return
+    before, after = record["identity"], json.loads(json.dumps(problem.identity()))
+    changes = []
+    if before["source"] != after["source"]:
+        changes.append(f"the source of {after['class']}")
+    if before["costmodels"] != after["costmodels"]:
+        changes.append(f"the cost models ({before['costmodels']} to {after['costmodels']})")
+    for name in sorted({*before["parameters"], *after["parameters"]}):
+        old, new = before["parameters"].get(name), after["parameters"].get(name)
+        if old != new:
+            changes.append(f"parameter '{name}' ({str(old)[:40]} to {str(new)[:40]})")
+    for part, said in (("fixed", "the fixed variables"), ("space", "its space"), ("metrics", "its metrics")):
+        if before.get(part) != after[part]:
+            changes.append(said)
+    raise DataError(
+        "the problem of this run has changed since: "
+        + ", ".join(changes or ["its identity"])
+        + "; its rows no "
+        "longer hold. Start a new run, or restore what changed."
+    )
+
+
+def problem_name(problem: Problem) -> str:
+    """What a problem is called in folders and reports: its registered name, or its class in kebab case."""
+    target = f"{type(problem).__module__}:{type(problem).__name__}"
+    for entry in entries():
+        if entry.target == target:
+            return entry.name
+    words = re.sub(r"(?<=[^_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", type(problem).__name__)
+    return words.lower()
