@@ -122,6 +122,23 @@ def choose(problem: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[Solver
     raise SolverUnavailable(f"no solver takes this problem and goal: {reasons(refusals)}.")
 
 
+def foreseen(problem: Problem, goal: ResolvedGoal, budget: Budget) -> str:
+    """What `auto` will take, as far as declarations tell: no view is built, nothing is evaluated.
+
+    Building a view may take minutes, where it measures or trains first.
+    """
+    limit = min(budget.evaluations or ENUMERABLE[problem.cost], ENUMERABLE[problem.cost])
+    refused = make("exhaustive").accepts(problem, goal, replace(budget, evaluations=limit))
+    views = structured(problem)
+    if refused is None or not views:
+        solver, why = choose(problem, goal, budget)
+        return f"{solver.name} ({why})"
+    views = [name for name in views if name != "nested" or problem.slow]
+    first, last = " or ".join(views), sampling_order(problem, goal, budget)[0]
+    why = refused.replace("the budget of", "the limit of")
+    return f"{first} where it can take this goal, else {last} (exhaustive: {why})"
+
+
 def structured(problem: Problem) -> list[str]:
     """Solvers whose view the problem defines; `nested` where it may have two levels."""
     cls = type(problem)

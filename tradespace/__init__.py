@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         DataError,
         EvaluationError,
         GoalError,
+        NotReady,
         SolverUnavailable,
         SpaceError,
         TradespaceError,
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
     from .units import GB, MB, TB, GiB, KiB, MiB, TiB, kB
 
 _HOMES = {
-    "errors": ("BudgetError", "DataError", "EvaluationError", "GoalError", "SolverUnavailable", "SpaceError",
-               "TradespaceError", "ViewMismatch"),
+    "errors": ("BudgetError", "DataError", "EvaluationError", "GoalError", "NotReady", "SolverUnavailable",
+               "SpaceError", "TradespaceError", "ViewMismatch"),
     "hardware": ("Device", "device"),
     "problems.batch": ("Batch", "active"),
     "problems.goal": ("Goal", "Metric"),
@@ -99,6 +100,7 @@ __all__ = [
     "Metric",
     "MiB",
     "MilpView",
+    "NotReady",
     "PackingView",
     "Permutation",
     "Problem",

@@ -7,6 +7,7 @@ TradespaceError
 ├── ViewMismatch       a structured view and the referee disagree
 ├── BudgetError        a search without an end, or a budget that cannot be read
 ├── SolverUnavailable  an unknown solver, or one that cannot take this problem
+├── NotReady           asked to look only, and what takes long was never done
 └── DataError          a file, a record or a name that cannot be read
 """
 
@@ -42,6 +43,10 @@ class BudgetError(TradespaceError):
 
 class SolverUnavailable(TradespaceError):
     """An unknown solver, or one that cannot take this problem and goal."""
+
+
+class NotReady(TradespaceError):
+    """Asked to look only, while what is looked for takes long to prepare and nobody did."""
 
 
 class DataError(TradespaceError):

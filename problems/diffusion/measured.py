@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ...hardware.host import configuration_folder, probe
+from ..readiness import takes_long
 from ..training.execution.profiling import clock, one_thread
 from .flow import noise
 from .law import SHARES, TENTHS, StepLaw
@@ -38,6 +39,7 @@ def host_law(name: str, trial: Trials, progress: Progress | None = None) -> Step
     kept = kept_law(path)
     if kept is not None:
         return kept
+    takes_long("timing the model's steps")
     record = _timed(trial, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}")

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ...arrays import UNREADABLE, members
 from ...errors import DataError, SpaceError
+from ..readiness import takes_long
 from . import scenes
 from .clips import ClipSet
 from .dit import DiTConfig, VideoDiT
@@ -278,6 +279,7 @@ def pretrained(
     path = weights_path(config, recipe, clips)
     if path.is_file():
         return load_weights(config, path)
+    takes_long("training the model")
     with _alone(path):
         if not path.is_file():
             unfinished = path.with_suffix(".unfinished.npz")

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..readiness import takes_long
 from ..training.execution.profiling import one_thread
 from . import quality, training
 from .dit import LONG, DiTConfig, VideoDiT
@@ -140,6 +141,7 @@ class Trials:
         _ = self._known  # reads the file
         for prompt in prompts:
             if prompt not in self._jumps:
+                takes_long("sampling")
                 errors = local_errors(self.states(prompt))
                 upper = errors[np.triu_indices(self.steps, 2, self.steps + 1)]
                 row = [float(f"{value:.6g}") for value in upper]
@@ -167,6 +169,7 @@ class Trials:
     def _one(self, row: list[int], prompt: Prompt) -> tuple[float, ...]:
         name = _name(row)
         if (name, prompt) not in self._known:
+            takes_long("sampling")
             self.sampled += 1
             latents, reference = (
                 self._finished((TENTHS, *tenths), prompt) for tenths in (row, [TENTHS] * (self.steps - 1))

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...errors import DataError, SpaceError
 from .arguments import make_problem
 from .console import console, print_json, table
+from .progress import preparing
 
 MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "error": "[red]error[/]"}
 
@@ -48,7 +49,11 @@ def check_problem(name: str, arguments: list[str], points: int, json: bool) -> N
     """Run every check and print the findings. Raises SpaceError where one is an error."""
     from ..check import check
 
-    findings = check(make_problem(name, arguments), points=points)
+    problem = make_problem(name, arguments)
+    with preparing(json) as progress:
+        problem.ready(progress)
+    with console(stderr=True).status(f"checking {name}"):
+        findings = check(problem, points=points)
     if json:
         print_json([{"level": f.level, "check": f.check, "sentence": f.sentence} for f in findings])
     else:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ...errors import NotReady
 from ...problems.registry import entries
 from .console import console, print_json, rows, table
+
+if TYPE_CHECKING:
+    from ...problems.problem import Problem
 
 
 def list_problems(json: bool) -> None:
@@ -39,19 +43,23 @@ def list_solvers(json: bool) -> None:
 
 
 def show_problem(name: str, arguments: list[str], json: bool) -> None:
-    """Parameters, variables, metrics, goal, views and size of a problem."""
+    """Parameters, variables, metrics, goal, views and size of a problem; nothing is computed for it."""
+    from ...problems.readiness import looking
+
+    with looking():
+        _show(name, arguments, json)
+
+
+def _show(name: str, arguments: list[str], json: bool) -> None:
     import inspect
 
-    from ...errors import TradespaceError
     from ...problems.parameters import declared, shown
     from ...problems.problem import Problem
-    from ...solvers.base import Budget
-    from ...solvers.portfolio import choose
+    from ...problems.variables import Var
     from ...units import count
     from .arguments import make_problem
 
     problem = make_problem(name, arguments)
-    size = problem.space.size
     known = declared(type(problem))
     views = [
         view
@@ -59,15 +67,17 @@ def show_problem(name: str, arguments: list[str], json: bool) -> None:
         if getattr(type(problem), view) is not getattr(Problem, view)
     ]
     try:
-        solver, why = choose(problem, problem.default_goal, Budget(evaluations=None, seconds=60.0))
-        auto = f"{solver.name} ({why})"
-    except TradespaceError as error:
-        auto = str(error)
+        domains, size, missing = dict(problem.space.domains), problem.space.size, ""
+        auto, digest = _auto(problem), problem.digest
+    except NotReady as unknown:
+        domains, size, missing = {}, None, str(unknown)
+        auto = digest = None
     variables = []
-    for key, domain in problem.space.domains.items():
-        when = problem._declared[key].when
-        active = ", ".join(f"{k} = {_names(v)}" for k, v in when.items())
-        variables.append((key, domain, f"active where {active}" if active else ""))
+    for key, declaration in problem._declared.items():
+        if isinstance(declaration, Var):
+            active = ", ".join(f"{k} = {_names(v)}" for k, v in declaration.when.items())
+            domain = domains[key].describe() if key in domains else missing
+            variables.append((key, domain, declaration, f"active where {active}" if active else ""))
     parameters = [(p.flag, shown(getattr(problem, n), p.unit), p.takes, p.help) for n, p in known.items()]
     metrics = [
         (n, m.unit, {"min": "minimise", "max": "maximise"}.get(m.direction or "", ""), m.help)
@@ -81,14 +91,14 @@ def show_problem(name: str, arguments: list[str], json: bool) -> None:
                 "size": size,
                 "parameters": [{"flag": f, "value": v, "type": t, "help": h} for f, v, t, h in parameters],
                 "variables": [
-                    {"name": n, "domain": d.describe(), "unit": d.unit, "help": d.help, "when": w}
-                    for n, d, w in variables
+                    {"name": n, "domain": d, "unit": v.unit, "help": v.help, "when": w}
+                    for n, d, v, w in variables
                 ],
                 "metrics": [{"name": n, "unit": u, "direction": d} for n, u, d, _ in metrics],
                 "goal": problem.default_goal.record(),
                 "views": views,
                 "auto": auto,
-                "digest": problem.digest,
+                "digest": digest,
             }
         )
         return
@@ -96,15 +106,31 @@ def show_problem(name: str, arguments: list[str], json: bool) -> None:
     out.print(f"[bold]{name}[/]  {inspect.getdoc(type(problem)) or ''}\n")
     if parameters:
         out.print(rows(table("parameters", "option", "value", "takes", ""), parameters), "")
-    decided = [(n, d.describe(), "; ".join(filter(None, (d.help, w)))) for n, d, w in variables]
+    decided = [(n, d, "; ".join(filter(None, (v.help, w)))) for n, d, v, w in variables]
     out.print(rows(table("variables", "name", "domain", ""), decided), "")
     out.print(rows(table("metrics", "name", "unit", "goal", ""), metrics), "")
-    points = "no end of points" if size is None else f"{count(size)} points"
     out.print(f"[dim]goal  [/]  {problem.default_goal.describe()}")
-    out.print(f"[dim]space [/]  {points}, {problem.space.scalars} scalar decisions")
+    if not missing:
+        points = "no end of points" if size is None else f"{count(size)} points"
+        out.print(f"[dim]space [/]  {points}, {problem.space.scalars} scalar decisions")
     out.print(f"[dim]views [/]  {', '.join(v.removesuffix('_view') for v in views) or 'none'}")
-    out.print(f"[dim]auto  [/]  {auto}")
+    if auto:
+        out.print(f"[dim]auto  [/]  {auto}")
     out.print(f"[dim]next  [/]  optimize run {name} · optimize check {name}")
+
+
+def _auto(problem: Problem) -> str:
+    """The solver that `auto` is going to take, or why there is none."""
+    from ...errors import TradespaceError
+    from ...solvers.base import Budget
+    from ...solvers.portfolio import foreseen
+
+    try:
+        return foreseen(problem, problem.default_goal, Budget(evaluations=None, seconds=60.0))
+    except NotReady:
+        raise
+    except TradespaceError as error:
+        return str(error)
 
 
 def _names(value: Any) -> str:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
 
 from ... import units
+from ...errors import NotReady
 from ...problems.goal import Goal, ResolvedGoal
 from ...problems.parameters import declared, shown
 from ...problems.problem import Problem
+from ...problems.readiness import looking
 from ...problems.scoring import evaluate
-from ...solvers.base import Budget
+from ...solvers.base import Budget, Solver
 from ...solvers.portfolio import select
 from ..folder import find_run
 from ..record import problem_name, recorded_problem, undamaged
@@ -90,18 +95,18 @@ def run_problem(
     goal = wish.goal
     resolved = goal.resolve(problem)
     budget = cli_budget(evals, seconds, gap)
-    choose = select if study is None else sampler
-    chosen, why = choose(solver, problem, resolved, budget)
-    if evals is None and seconds is None and chosen.needs_budget:
-        budget = replace(budget, evaluations=DEFAULT_EVALUATIONS)
+    choose = partial(select if study is None else sampler, solver, problem, resolved)
     if dry:
-        _dry(problem, resolved, chosen.name, why, budget, workers, json)
+        with looking():
+            _dry(problem, resolved, choose, budget, evals is None and seconds is None, workers, json)
         return 0
+    _prepare(problem, choose, budget, json)
+    chosen, why = choose(budget)
+    if evals is None and seconds is None:
+        budget = _bounded(chosen, budget)
     out = console(stderr=True)
     if not json:
         _headline(problem, resolved, chosen.name, why if solver == "auto" else "asked for", solver)
-    with preparing(json) as progress:
-        problem.ready(progress)
     with Watcher(out, resolved, enabled=not json) as watcher:
         result = solve(
             problem,
@@ -122,6 +127,24 @@ def run_problem(
             study=study,
         )
     return _finish(result, problem, resolved, json)
+
+
+Choose = Callable[[Budget], tuple[Solver, str]]
+
+
+def _prepare(problem: Problem, choose: Choose, budget: Budget, json: bool) -> None:
+    """What takes long and is done once, under a bar; a solver that refuses says so before it."""
+    if type(problem).ready is Problem.ready:
+        return
+    with looking(), suppress(NotReady):
+        choose(budget)
+    with preparing(json) as progress:
+        problem.ready(progress)
+
+
+def _bounded(solver: Solver, budget: Budget) -> Budget:
+    """The usual number of evaluations for a search without an end, where none was asked for."""
+    return replace(budget, evaluations=DEFAULT_EVALUATIONS) if solver.needs_budget else budget
 
 
 def _start(start: str | None, runs: Path) -> str | Path | None:
@@ -155,11 +178,28 @@ def _finish(result: Result, problem: Problem, goal: ResolvedGoal, json: bool) ->
 
 
 def _dry(
-    problem: Problem, goal: ResolvedGoal, solver: str, why: str, budget: Budget, workers: int, json: bool
+    problem: Problem,
+    goal: ResolvedGoal,
+    choose: Choose,
+    budget: Budget,
+    unasked: bool,
+    workers: int,
+    json: bool,
 ) -> None:
-    """Size, speed and expected time, from one small batch."""
-    batch = problem.space.sample(np.random.default_rng(0), PROBE_ROWS if problem.cost == "fast" else 1)
-    evaluate(problem, batch)
+    """Size, speed, solver and expected time, from one small batch; where what takes long was never done,
+    only what is known without it.
+
+    unasked: whether the budget is the usual one.
+    """
+    try:
+        chosen, why = choose(budget)
+        budget = _bounded(chosen, budget) if unasked else budget
+        solver = chosen.name
+        batch = problem.space.sample(np.random.default_rng(0), PROBE_ROWS if problem.cost == "fast" else 1)
+        evaluate(problem, batch)
+    except NotReady as missing:
+        _unprepared(problem, goal, str(missing), json)
+        return
     began = time.perf_counter()
     evaluate(problem, batch)
     rate = len(batch) / max(time.perf_counter() - began, 1e-9)
@@ -204,6 +244,15 @@ def _dry(
     )
 
 
+def _unprepared(problem: Problem, goal: ResolvedGoal, missing: str, json: bool) -> None:
+    """What is known before anything was trained, timed or measured."""
+    if json:
+        print_json({"problem": problem_name(problem), "goal": goal.describe(), "missing": missing})
+        return
+    console().print(f"[dim]goal[/]        {goal.describe()}")
+    console().print(f"[dim]unknown[/]     solver, speed and expected time: {missing}", soft_wrap=True)
+
+
 def solver_cost(solver: str) -> float | None:
     """Microseconds a row that a solver takes beside the referee, or None where that is not known."""
     return ROW_MICROSECONDS.get(solver)
@@ -236,6 +285,8 @@ def resume_run(
         goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()}).resolve(problem)
     if not json:
         _headline(problem, goal, record["solver"], f"resumes {folder.id}", "")
+    with preparing(json) as progress:
+        problem.ready(progress)
     with Watcher(console(stderr=True), goal, enabled=not json) as watcher:
         result = resume(
             folder,

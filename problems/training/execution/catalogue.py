@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ....hardware.host import configuration_folder, probe
+from ...readiness import takes_long
 from ..graph import Graph
 from .executor import Recording
 from .modules import Shape, characters, draw_batch, language_model
@@ -81,6 +82,7 @@ def measured(problem: AdaccModule) -> Graph:
     if kept is not None:
         graph = kept
     else:
+        takes_long("measuring the module")
         with one_thread():
             graph = profile(small_module(problem), example(problem), optimizer=problem.optimizer).graph
         path.parent.mkdir(parents=True, exist_ok=True)
