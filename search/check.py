@@ -88,9 +88,11 @@ def _split(problem: Problem, batch: Batch, scores: Scores) -> Finding:
 def _process(problem: Problem, batch: Batch, scores: Scores) -> Finding:
     try:
         with Evaluator(problem, workers=2) as evaluator:
+            if evaluator.note:
+                return Finding("warn", "process", f"with workers, {evaluator.note}")
             fresh = evaluator.score(batch)
-    except (OSError, AttributeError, TypeError, ValueError) as error:
-        return Finding("error", "process", f"the problem cannot be sent to a worker process: {error}")
+    except (OSError, EvaluationError) as error:
+        return Finding("error", "process", f"a fresh process cannot score: {error}")
     name, worst = _difference(scores, fresh)
     if worst > 1e-9:
         return Finding("error", "process", f"'{name}' differs in a fresh process (by {worst:.2g})")

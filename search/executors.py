@@ -21,16 +21,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
-from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, EvaluationError, TradespaceError
+from ..errors import DataError, EvaluationError, TradespaceError, of_kind
 from ..problems.batch import Batch, take
 from ..problems.problem import Problem
-from ..problems.registry import load_file, module_name
 from ..problems.scoring import Scores, evaluate, join_scores
 from ..solvers.uninterrupted import uninterrupted
-from .shipping import Parcel, parcel, score_parcel
+from .shipping import Package, Parcel, pack, score_parcel, scored
 
 SHARD = {"fast": 1_024, "slow": 1}
 WORKER_DIED = "a worker process died (killed, or out of memory); resume the run with fewer --workers."
@@ -39,27 +37,23 @@ POLL = 0.05
 MOST_WORKERS = 1_024
 EXECUTORS = "dask://HOST:PORT, or MODULE:FUNCTION that makes a concurrent.futures executor"
 
-
-class UserFile:
-    """Loads a user's problem file when unpickled, so that what follows it can be unpickled too."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Path]]:
-        return load_file, (Path(self.path),)
-
-
-def user_file(problem: Problem) -> UserFile | None:
-    """The file a problem's class was loaded from by path, or None."""
-    module = sys.modules.get(type(problem).__module__)
-    path = getattr(module, "__file__", None)
-    if path and type(problem).__module__ == module_name(Path(path)):
-        return UserFile(path)
-    return None
-
-
 _worker_problem: Problem | None = None
+_worker_fault: TradespaceError | None = None
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that start meanwhile do not run the main script again: problems come to them in parcels.
+
+    So a script needs no `if __name__ == "__main__":`, and one read from standard input is not looked for.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 def _context() -> BaseContext:
@@ -74,18 +68,24 @@ def _context() -> BaseContext:
     resource_tracker.ensure_running()  # deaf by itself; its start would lift the mask below
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        with _without_main():
+            forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return multiprocessing.get_context("forkserver")
 
 
-def _start_worker(_file: Any, problem: Problem) -> None:
-    global _worker_problem
+def _start_worker(sent: Package) -> None:
+    global _worker_problem, _worker_fault
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
-    _worker_problem = problem
+    try:
+        _worker_problem = sent.open()
+    except (
+        TradespaceError
+    ) as error:  # told with the first rows: a worker that raised here would be taken as dead
+        _worker_fault = of_kind(error, str(error))
 
 
 def _end_with_parent() -> None:
@@ -96,18 +96,23 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _at_hand() -> Problem:
+    if _worker_problem is None:
+        raise _worker_fault or EvaluationError("the worker has no problem to evaluate.")
+    return _worker_problem
+
+
 def _evaluate_columns(columns: dict[str, Any], rows: int) -> Scores:
-    assert _worker_problem is not None
-    return evaluate(_worker_problem, Batch(_worker_problem.space, columns, rows))
+    problem = _at_hand()
+    return scored(problem, Batch(problem.space, columns, rows))
 
 
 def _evaluate_chunk(index: int, rows: int) -> Scores:
-    assert _worker_problem is not None
-    space = _worker_problem.space
-    chunks = space.__dict__.setdefault("_chunks", {})
+    problem = _at_hand()
+    chunks = problem.space.__dict__.setdefault("_chunks", {})
     if rows not in chunks:
-        chunks[rows] = space.enumerate(rows)
-    return evaluate(_worker_problem, chunks[rows].chunk(index))
+        chunks[rows] = problem.space.enumerate(rows)
+    return scored(problem, chunks[rows].chunk(index))
 
 
 class Evaluator:
@@ -128,19 +133,28 @@ class Evaluator:
         self._pool = None if isinstance(executor, str) else executor
         self._own = executor is None and workers > 1
         self._opened = contextlib.ExitStack()
-        self._parcel: Parcel | None = None
+        self._parcel = Parcel(problem)
+        self.note = ""
         self._left = False  # whether Ctrl-C ended the wait for a worker
 
     def __enter__(self) -> Evaluator:
         if self._address is not None:
             self._pool = self._opened.enter_context(open_executor(self._address))
         if self._own:
-            arguments = (user_file(self.problem), self.problem)
-            self._pool = ProcessPoolExecutor(self.workers, _context(), _start_worker, arguments)
+            self._start_workers()
         elif self._pool is not None:
             self.workers = max(self.workers, width(self._pool))
-            self._parcel = parcel(self.problem)
         return self
+
+    def _start_workers(self) -> None:
+        """Processes of this machine; none, with a note, where the problem cannot be sent to any."""
+        try:
+            sent = pack(self.problem)
+        except EvaluationError as error:
+            self.note = f"rows were evaluated in this process: {error}"
+            self._own, self.workers = False, 1
+            return
+        self._pool = ProcessPoolExecutor(self.workers, _context(), _start_worker, (sent,))
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if self._own and self._pool is not None:
@@ -196,10 +210,9 @@ class Evaluator:
     def _start(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         assert self._pool is not None
         try:
-            with uninterrupted():  # a worker process half started would belong to nobody, and never be ended
+            alone = _without_main() if self._own else contextlib.nullcontext()
+            with uninterrupted(), alone:  # a process half started would belong to nobody, and never be ended
                 return self._pool.submit(function, *arguments)
-        except BrokenProcessPool:
-            raise EvaluationError(WORKER_DIED) from None
         except Exception as error:
             raise self._failed(error) from error
 
@@ -220,21 +233,31 @@ class Evaluator:
         except BaseException as error:
             for future in () if self._left else started or futures:  # the end of a pool tells all it holds
                 future.cancel()
-            if isinstance(error, BrokenProcessPool):
-                raise EvaluationError(WORKER_DIED) from None
             if isinstance(error, TradespaceError) or not isinstance(error, Exception | CancelledError):
                 raise
-            if self._own:
+            if self._own and not isinstance(error, BrokenProcessPool):
                 raise
             raise self._failed(error) from error
 
     def _failed(self, error: BaseException) -> EvaluationError:
         """The sentence for an executor that lost what it was given."""
+        if self._own and isinstance(error, BrokenProcessPool):
+            return EvaluationError(WORKER_DIED)
         name = type(error).__name__
+        cause: BaseException | None = error
+        while cause is not None:  # what a parcel said while it was pickled
+            if isinstance(cause, EvaluationError):
+                return EvaluationError(str(cause))
+            cause = cause.__cause__ or cause.__context__
         if isinstance(error, ModuleNotFoundError):
             reason = f"a worker lacks the package '{error.name}'; install it there"
         elif name == "KilledWorker":
             reason = "a shard took several workers down with it (out of memory?); resume with larger workers"
+        elif isinstance(error, BrokenProcessPool):
+            reason = (
+                "the executor's processes ended: killed, out of memory, or started by a script that has no "
+                """'if __name__ == "__main__":' around what it does; mend that and resume the run"""
+            )
         elif isinstance(error, CancelledError | BrokenExecutor | OSError):
             reason = f"the executor went away ({name}); start it again and resume the run"
         else:

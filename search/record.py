@@ -17,10 +17,10 @@ from ..problems.parameters import rebuild, recordable
 from ..problems.problem import Problem
 from ..problems.registry import entries, load
 from ..solvers.base import Budget, Solver
-from .executors import user_file
 from .folder import RunFolder, plain
 from .provenance import provenance
 from .result import readable_point
+from .shipping import user_file
 
 
 def run_record(
@@ -38,11 +38,11 @@ def run_record(
     robust: float | None,
 ) -> dict[str, Any]:
     """What a run was asked, as plain data."""
-    file = user_file(problem)
+    file = user_file(type(problem))
     names = {entry.target: entry.name for entry in entries()}
     target = f"{type(problem).__module__}:{type(problem).__name__}"
     return {
-        "problem": names.get(target, f"{file.path}:{type(problem).__name__}" if file else target),
+        "problem": names.get(target, f"{file}:{type(problem).__name__}" if file else target),
         "parameters": recordable(problem),
         "fixed": json.loads(json.dumps(problem._pins, default=plain)),
         "identity": problem.identity(),

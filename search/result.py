@@ -198,6 +198,17 @@ class Result:
         return f"{self.problem}: {shown}; {self.certificate.statement}"
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, raised again once what was found is saved; `result` holds it.
+
+    result: the `Result` of a search, or the `Comparison` of the runs that ended.
+    """
+
+    def __init__(self, result: Any) -> None:
+        super().__init__("interrupted; what was found is kept in this exception's 'result'")
+        self.result = result
+
+
 def front_columns(problem: Problem, batch: Batch, scores: Scores) -> dict[str, Array]:
     """A front's columns with labels spelled out: name -> (members, ...)."""
     columns: dict[str, Array] = {}

@@ -24,7 +24,7 @@ from .executors import Evaluator
 from .folder import RunFolder
 from .provenance import provenance
 from .record import check_unchanged, problem_name, recorded_problem, run_record, undamaged
-from .result import ANSWERED, Result, front_columns, readable_point
+from .result import ANSWERED, Interrupted, Result, front_columns, readable_point
 from .session import OutOfTime, Session, ask_tell
 from .sharing import joined_again, share, study_record
 from .study import log_study
@@ -65,7 +65,8 @@ def solve(
     limit met in that share of them. why: the reason to record for the solver. study: the name of a study
     in `storage` that several processes fill together, each with this call; `budget.evaluations` are those
     of all.
-    Raises a TradespaceError that names the cause and the remedy.
+    Raises a TradespaceError that names the cause and the remedy. Ctrl-C ends the search, which is saved as
+    it is, and is raised again as a KeyboardInterrupt whose `result` is the answer so far.
 
     >>> import tradespace as ts
     >>> result = ts.solve(ts.problem("knapsack", items=10))
@@ -96,7 +97,7 @@ def solve(
             session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
             result = conduct(session, chosen, why, pick)
             result = result if robust is None else robustly(session, result, robust)
-            return log_study(session, result, storage if study is None else "none")
+            return ended(session, log_study(session, result, storage if study is None else "none"))
 
 
 def resume(
@@ -143,7 +144,7 @@ def resume(
         result = conduct(session, chosen, why, record["pick"])
         robust = record.get("robust")
         result = result if robust is None else robustly(session, result, robust)
-        return log_study(session, result, "none" if study else storage)
+        return ended(session, log_study(session, result, "none" if study else storage))
 
 
 def regoal(
@@ -232,6 +233,13 @@ def conduct(session: Session, solver: Solver, why: str, pick: str | None) -> Res
         raise
     session.adopt()
     return finish(session, certificate, reason, solver.name, why, pick)
+
+
+def ended(session: Session, result: Result) -> Result:
+    """The result of a search that is saved. Raises Interrupted where Ctrl-C ended it."""
+    if session.interrupted or result.stop_reason == "interrupted":
+        raise Interrupted(result)
+    return result
 
 
 def check_pick(pick: str | None, goal: ResolvedGoal) -> None:

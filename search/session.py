@@ -51,7 +51,7 @@ class Session:
         self.table, self.archive = Table(problem), Archive(goal)
         self.recorder = Recorder(folder, self.table, clock=lambda: self.seconds) if folder else None
         self.evaluations = self.evaluated_here = 0
-        self.notes: list[str] = []
+        self.notes: list[str] = [evaluator.note] if evaluator.note else []
         self.bounds: list[tuple[float, float | None, float | None]] = []
         self.streamed: Any = None
         self.cursor = self.cursor_end = 0

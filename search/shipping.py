@@ -1,26 +1,33 @@
-"""A problem on its way to a worker that may stand on another machine: the user's file travels with it.
+"""A problem on its way to a worker process, on this machine or another: whatever it needs travels with it.
 
-A parcel is made once a search: the source of the file that defines the problem, of the modules beside it
-that it has imported, and the problem itself. A worker opens a parcel once, keeps the last few, and says
-so where what it has installed would score differently.
+Inside this process a parcel is the problem itself. It is packed only when it is pickled, once: the source
+of the file that defines the problem and of the modules beside it that it has imported, and the problem. A
+class that no import finds again (of a notebook, of a script, of a function) is sent by value. A worker
+opens a package once, keeps the last few, and says so where what it has installed would score differently.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import pickle
 import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import EvaluationError
+from ..errors import EvaluationError, TradespaceError, of_kind
 from ..problems.batch import Batch
+from ..problems.digest import digest
 from ..problems.problem import Problem
-from ..problems.registry import module_name
+from ..problems.registry import load_file, module_name
 from ..problems.scoring import Scores, evaluate
 
 KEPT = 8
@@ -29,41 +36,140 @@ _shipped: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Package:
     """What a worker needs to score points.
 
-    content: the problem, as bytes that only workers of the same search open. module, files: the name of
-    the user's module and, by file name, the sources that it needs; none for an installed problem. digest:
-    the problem's identity where the search runs.
+    content: the problem, as bytes that only workers of the same search open. module, place, files: the
+    name and the path of the user's module and, by file name, the sources that it needs; none for an
+    installed problem, or a class sent by value. identity: the problem's identity where the search runs.
     """
 
     key: str
     content: bytes
     module: str
+    place: str
     files: dict[str, str]
-    digest: str
+    by_value: bool
+    identity: str
     version: str
 
+    def open(self) -> Problem:
+        """The problem in this process. Raises EvaluationError where it is another one here."""
+        return _opened.get(self.key) or _open(self)
 
-def parcel(problem: Problem) -> Parcel:
+
+class Parcel:
+    """A problem to be scored by an executor; one of threads never packs it."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    @cached_property
+    def package(self) -> Package:
+        """What travels. Raises EvaluationError where the problem cannot."""
+        return pack(self.problem)
+
+    def open(self) -> Problem:
+        """The problem."""
+        return self.problem
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _same, (self.package,)
+
+
+def _same(package: Package) -> Package:
+    return package
+
+
+def pack(problem: Problem) -> Package:
     """A problem packed. Raises EvaluationError where it cannot travel."""
-    module = type(problem).__module__
-    place = getattr(sys.modules.get(module), "__file__", None)
-    own = place is not None and module == module_name(Path(place))
-    if module == "__main__" or "<locals>" in type(problem).__qualname__:
-        raise EvaluationError(
-            f"{type(problem).__name__} is defined where workers cannot find it ({module}); write it at the "
-            "top of a file of its own and load it with 'FILE.py:CLASS'."
-        )
-    files = _sources(Path(place)) if own and place else {}
+    cls = type(problem)
+    path = user_file(cls)
+    files = _sources(path) if path else {}
     try:
-        content = pickle.dumps(problem)
+        content = _dumps(problem)
     except Exception as error:
         raise EvaluationError(
-            f"{type(problem).__name__} cannot be sent to workers: {type(error).__name__}: {error}."
+            f"{cls.__name__} cannot be sent to worker processes: {type(error).__name__}: {error}."
         ) from None
+    module, by_value = (cls.__module__ if path else ""), any(not importable(base) for base in _bases(cls))
     key = hashlib.sha256(repr((module, sorted(files.items()), __version__)).encode() + content).hexdigest()
-    return Parcel(key, content, module if own else "", files, problem.digest, __version__)
+    place = str(path) if path else ""
+    return Package(key, content, module, place, files, by_value, _identity(problem, by_value), __version__)
+
+
+def user_file(thing: Any) -> Path | None:
+    """The file that a class or function was loaded from by path, or None."""
+    path = getattr(sys.modules.get(thing.__module__), "__file__", None)
+    return Path(path) if path and thing.__module__ == module_name(Path(path)) else None
+
+
+def importable(thing: Any) -> bool:
+    """Whether a fresh process finds this very class or function by its module's name, or its user's file."""
+    module = sys.modules.get(thing.__module__)
+    found: Any = module
+    for part in thing.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if module is None or found is not thing or thing.__module__ == "__main__":
+        return False
+    return user_file(thing) is not None or _findable(thing.__module__)
+
+
+def _findable(name: str) -> bool:
+    """Whether the import system finds the outermost package of a loaded module where it was loaded from."""
+    top = sys.modules.get(name.partition(".")[0])
+    for finder in sys.meta_path:
+        spec = finder.find_spec(top.__name__, None) if top is not None else None
+        if spec is not None:
+            return spec.origin == getattr(top.__spec__, "origin", None)
+    return False
+
+
+def _bases(cls: type) -> list[type]:
+    """A problem class and what it inherits from, up to `Problem`."""
+    return [base for base in cls.__mro__ if base not in Problem.__mro__]
+
+
+def _identity(problem: Problem, by_value: bool) -> str:
+    """The digest; of a class sent by value without its source, which is the same and may not be found."""
+    if not by_value:
+        return problem.digest
+    return digest({k: v for k, v in problem.identity().items() if k != "source"})
+
+
+def _dumps(problem: Problem) -> bytes:
+    """The problem as bytes, with the code that no import finds."""
+    import cloudpickle
+
+    class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+        """Also the wrappers of `functools` that pickle knows by name only."""
+
+        def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, functools.cached_property):
+                return _cached_property, (thing.func, thing.attrname)
+            if isinstance(thing, functools._lru_cache_wrapper) and not importable(thing):
+                return _lru_cache, (thing.__wrapped__, thing.cache_parameters())
+            return super().reducer_override(thing)
+
+    buffer = io.BytesIO()
+    with ExitStack() as stack:
+        homes = {base.__module__ for base in _bases(type(problem)) if user_file(base) is None}
+        for home in [sys.modules[name] for name in homes - {"__main__"} if name in sys.modules]:
+            if not _findable(home.__name__):
+                cloudpickle.register_pickle_by_value(home)
+                stack.callback(cloudpickle.unregister_pickle_by_value, home)
+        Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(problem)
+    return buffer.getvalue()
+
+
+def _cached_property(function: Callable[..., Any], name: str) -> Any:
+    made = functools.cached_property(function)
+    made.__set_name__(object, name)
+    return made
+
+
+def _lru_cache(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
 
 
 def _sources(path: Path) -> dict[str, str]:
@@ -77,17 +183,32 @@ def _sources(path: Path) -> dict[str, str]:
     return found
 
 
-def score_parcel(sent: Parcel, columns: dict[str, Any], rows: int) -> Scores:
-    """Score points (columns of shape (rows, ...)) on a worker."""
-    problem = _opened.get(sent.key) or _open(sent)
-    return evaluate(problem, Batch(problem.space, columns, rows))
+def score_parcel(sent: Parcel | Package, columns: dict[str, Any], rows: int) -> Scores:
+    """Score points (columns of shape (rows, ...)) where the parcel arrived."""
+    problem = sent.open()
+    return scored(problem, Batch(problem.space, columns, rows))
 
 
-def _open(sent: Parcel) -> Problem:
+def scored(problem: Problem, batch: Batch) -> Scores:
+    """Scores, or an error that any process can read: of our own kinds, never of a user's."""
+    try:
+        return evaluate(problem, batch)
+    except TradespaceError as error:
+        raise of_kind(error, str(error)) from None
+
+
+def _open(sent: Package) -> Problem:
     if sent.module:
         _load(sent)
-    problem: Problem = pickle.loads(sent.content)
-    if problem.digest != sent.digest:
+    try:
+        problem: Problem = pickle.loads(sent.content)
+    except ModuleNotFoundError as error:
+        raise EvaluationError(f"a worker lacks the package '{error.name}'; install it there.") from None
+    except TradespaceError as error:
+        raise of_kind(error, str(error)) from None
+    except Exception as error:
+        raise EvaluationError(f"a worker cannot open the problem: {type(error).__name__}: {error}.") from None
+    if _identity(problem, sent.by_value) != sent.identity:
         raise EvaluationError(
             f"a worker has another {type(problem).__name__} or other cost models than this machine "
             f"(tradespace {__version__} there, {sent.version} here); install the same on both."
@@ -98,12 +219,15 @@ def _open(sent: Parcel) -> Problem:
     return problem
 
 
-def _load(sent: Parcel) -> None:
-    """Load the user's module from what was sent, unless this process has it already."""
+def _load(sent: Package) -> None:
+    """Load the user's module from its own place where it is the same there, else from what was sent."""
     print_of_files = hashlib.sha256(repr(sorted(sent.files.items())).encode()).hexdigest()
     if _shipped.get(sent.module) == print_of_files or (
         sent.module in sys.modules and sent.module not in _shipped
     ):
+        return
+    if sent.module not in _shipped and _unchanged(Path(sent.place).parent, sent.files):
+        load_file(Path(sent.place))
         return
     folder = Path(tempfile.mkdtemp(prefix="tradespace-"))
     for name, text in sent.files.items():
@@ -124,3 +248,11 @@ def _load(sent: Parcel) -> None:
         del sys.modules[sent.module]
         raise EvaluationError(f"{first} raised on a worker: {type(error).__name__}: {error}") from error
     _shipped[sent.module] = print_of_files
+
+
+def _unchanged(folder: Path, files: dict[str, str]) -> bool:
+    """Whether a folder of this machine holds these very sources."""
+    try:
+        return all((folder / name).read_text() == text for name, text in files.items())
+    except (OSError, ValueError):
+        return False

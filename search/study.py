@@ -55,6 +55,7 @@ def log_study(session: Session, result: Result, storage: Any = None) -> Result:
         record = study_record(session, result, target if isinstance(target, Path) else None)
         sentence = write_study(record, target)
     except (Exception, KeyboardInterrupt) as error:
+        session.interrupted |= isinstance(error, KeyboardInterrupt)
         cause = str(error) or type(error).__name__
         if isinstance(error, OSError):
             cause = f"cannot write '{error.filename}': {error.strerror}"

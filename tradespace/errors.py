@@ -53,6 +53,13 @@ class DataError(TradespaceError):
     """A file, a record or a name that cannot be read."""
 
 
+def of_kind(error: TradespaceError, sentence: str) -> TradespaceError:
+    """An error of the kind in this module that `error` is of, which any process can read."""
+    kind = next(k for k in type(error).__mro__ if k.__module__ == __name__)
+    made: TradespaceError = kind(sentence)
+    return made
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """The tail of a sentence about an unknown `name`: the closest option, or all of them.
 

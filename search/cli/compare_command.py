@@ -21,7 +21,7 @@ from .arguments import make_problem, read_fixes
 from .console import console, print_json, rows, table
 from .options import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .progress import preparing
-from .running import Wish
+from .running import STRUCK, Wish, answer_of
 
 HEADS = ("solver", "median", "best", "worst", "deviation", "mean rank", "within 1 %", "rows to 1 %",
          "s to 1 %", "rows", "seconds", "certificate")  # fmt: skip
@@ -89,10 +89,13 @@ def compare_solvers(
     )
     bar = Bar(seeds * len([n for n in solvers.split(",") if n.strip()]), enabled=not json)
     with bar.progress:
-        found = compare(
-            problem, solvers, goal=wish.goal, budget=budget, seeds=seeds, workers=workers, observer=bar
+        found, struck = answer_of(
+            lambda: compare(
+                problem, solvers, goal=wish.goal, budget=budget, seeds=seeds, workers=workers, observer=bar
+            )
         )
-    return _told(found, out, runs, json)
+    code = _told(found, out, runs, json)
+    return STRUCK if struck else code
 
 
 def _told(found: Comparison, out: Path | None, runs: Path, json: bool) -> int:

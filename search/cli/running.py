@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from rich.markup import escape
@@ -23,7 +24,7 @@ from ...solvers.base import Budget, Solver
 from ...solvers.portfolio import select
 from ..folder import find_run
 from ..record import problem_name, recorded_problem, undamaged
-from ..result import Result
+from ..result import Interrupted, Result
 from ..run import regoal, resume, solve
 from ..sharing import sampler
 from .arguments import make_problem, read_fixes
@@ -32,6 +33,9 @@ from .options import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .progress import Watcher, preparing
 from .report import print_result
 
+Found = TypeVar("Found")
+STRUCK = 130
+"""Exit code of a search that Ctrl-C ended: its answer so far is saved and printed."""
 PROBE_ROWS = 1_024
 ROW_MICROSECONDS = {"exhaustive": 0.05, "random": 2.0, "sobol": 2.0, "nsga2": 15.0, "ga": 15.0}
 """CPU a row of solvers whose own cost hardly depends on the problem, recording included: measured by
@@ -108,7 +112,8 @@ def run_problem(
     if not json:
         _headline(problem, resolved, chosen.name, why if solver == "auto" else "asked for", solver)
     with Watcher(out, resolved, enabled=not json) as watcher:
-        result = solve(
+        search = partial(
+            solve,
             problem,
             chosen.name,
             goal,
@@ -126,7 +131,16 @@ def run_problem(
             why=why,
             study=study,
         )
-    return _finish(result, problem, resolved, json)
+        result, struck = answer_of(search)
+    return _finish(result, problem, resolved, json, struck)
+
+
+def answer_of(search: Callable[[], Found]) -> tuple[Found, bool]:
+    """What a search found, and whether Ctrl-C ended it."""
+    try:
+        return search(), False
+    except Interrupted as stop:
+        return stop.result, True
 
 
 Choose = Callable[[Budget], tuple[Solver, str]]
@@ -169,11 +183,13 @@ def _headline(problem: Problem, goal: ResolvedGoal, solver: str, why: str, asked
     out.print(f"[dim]solver[/]      {solver} ({'auto: ' if asked == 'auto' else ''}{escape(why)})")
 
 
-def _finish(result: Result, problem: Problem, goal: ResolvedGoal, json: bool) -> int:
+def _finish(result: Result, problem: Problem, goal: ResolvedGoal, json: bool, struck: bool = False) -> int:
     if json:
         print_json(result.record())
     else:
         print_result(result, problem, goal)
+    if struck:
+        return STRUCK
     return 0 if result.feasible and result.robust.get("met", True) else 1
 
 
@@ -288,7 +304,8 @@ def resume_run(
     with preparing(json) as progress:
         problem.ready(progress)
     with Watcher(console(stderr=True), goal, enabled=not json) as watcher:
-        result = resume(
+        search = partial(
+            resume,
             folder,
             problem=problem,
             budget=budget,
@@ -297,7 +314,8 @@ def resume_run(
             storage=storage,
             observer=watcher,
         )
-    return _finish(result, problem, goal, json)
+        result, struck = answer_of(search)
+    return _finish(result, problem, goal, json, struck)
 
 
 def regoal_run(name: str, runs: Path, wish: Wish, pick: str | None, json: bool) -> int:

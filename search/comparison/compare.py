@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import units
-from ...errors import BudgetError, SolverUnavailable, TradespaceError
+from ...errors import BudgetError, SolverUnavailable, TradespaceError, nearest, of_kind
 from ...problems.goal import Goal, ResolvedGoal
 from ...problems.problem import Problem
 from ...solvers.base import Budget, reasons, relative_gap
 from ...solvers.portfolio import make, select
 from ..quality import Quality, rows_before
 from ..record import problem_name
-from ..result import Result
+from ..result import Interrupted, Result
 from ..run import solve
 from ..session import Session
 from .ranking import Ranking, ranking
@@ -97,8 +97,14 @@ class Comparison:
         return [t for t in self.traces if t.solver == solver]
 
     def summary(self, solver: str) -> dict[str, Any]:
-        """One line of the table: quality with its spread, and when it came within 1 % of the best."""
+        """One line of the table: quality with its spread, and when it came within 1 % of the best.
+
+        Raises SolverUnavailable for a solver that did not run, with the reason.
+        """
         traces = self.of(solver)
+        if not traces:
+            why = self.refused.get(solver, f"it was not compared; {nearest(solver, self.solvers)}")
+            raise SolverUnavailable(f"{solver} did not run: {why}")
         values = np.array([t.value for t in traces])
         found = values[np.isfinite(values)]
         reached = [r for t in traces if (r := self.reached(t)) is not None]
@@ -228,6 +234,9 @@ class Comparison:
             line["certificate"],
         ]
 
+    def __str__(self) -> str:
+        return self.markdown()
+
     def csv(self) -> str:
         """Every run with its steps: solver, seed, rows, seconds, value."""
         lines = ["solver,seed,rows,seconds,value"]
@@ -257,8 +266,9 @@ def compare(
 
     solvers: names, or one text of names with commas. seeds: runs of each solver, seeds 0 to seeds - 1
     (a solver without randomness runs once). observer: called with solver, seed and session as runs
-    advance. An interruption ends it with the runs that are finished. Raises SolverUnavailable where no
-    solver takes the problem, or a name is unknown.
+    advance. A solver that cannot take the problem, or fails, is in `refused` with the reason.
+    Raises SolverUnavailable where no solver takes the problem, or a name is unknown; the first failure
+    where all fail. Ctrl-C is raised again as a KeyboardInterrupt whose `result` compares the runs that ended.
 
     >>> import tradespace as ts
     >>> found = compare(ts.problem("knapsack", items=10), "exhaustive,milp", seeds=2)
@@ -286,6 +296,8 @@ def compare(
     if len(refused) == len(names):
         raise SolverUnavailable(f"no solver could be compared: {reasons(list(refused.items()))}")
     finished: list[Finished] = []
+    failures: list[TradespaceError] = []
+    interrupted = False
     for name in names:
         for seed in range(1 if name in ONE_RUN else seeds):
             if name in refused:
@@ -294,12 +306,21 @@ def compare(
                 done = _run(problem, name, goal, budget, seed, workers, observer)
                 finished.append(Finished(name, seed, *done))
             except TradespaceError as error:
+                failures.append(error)
                 refused[name] = str(error)
             except KeyboardInterrupt:
                 if not finished:
-                    raise
+                    raise KeyboardInterrupt from None
+                interrupted = True
                 refused |= {n: "interrupted" for n in names[names.index(name) :] if n not in refused}
-    return judge(problem, resolved, budget, seeds, finished, refused, _steps, _clock)
+    if not finished:
+        told = f"no solver could be compared: {reasons(list(refused.items()))}"
+        raise of_kind(failures[0], told) from failures[0]
+    notes = tuple(dict.fromkeys(note for run in finished if (note := run.session.evaluator.note)))
+    found = judge(problem, resolved, budget, seeds, finished, refused, _steps, _clock, notes)
+    if interrupted:
+        raise Interrupted(found)
+    return found
 
 
 def _run(
@@ -320,8 +341,6 @@ def _run(
             observer(name, seed, session)
 
     result = solve(problem, name, goal, budget, seed=seed, workers=workers, observer=watch)
-    if "interrupted" in result.stop_reason:
-        raise KeyboardInterrupt
     if not seen:
         raise SolverUnavailable(f"solver '{name}' scored nothing: {result.stop_reason}.")
     return result, seen[0]

@@ -10,9 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from tradespace.errors import DataError, EvaluationError
 from tradespace.problems.registry import load
 from tradespace.search.cli import main
 from tradespace.search.executors import open_executor
-from tradespace.search.shipping import parcel
+from tradespace.search.shipping import pack
 
 ROOT = Path(__file__).resolve().parents[2]
 solve = partial(ts.solve, storage="none")
@@ -82,7 +83,10 @@ def strike():
 threading.Thread(target=strike, daemon=True).start()
 problem = load(f"{file}:Endless")()
 budget = ts.Budget(evaluations=8)
-print(ts.solve(problem, "random", budget=budget, workers=2, storage="none").stop_reason)
+try:
+    ts.solve(problem, "random", budget=budget, workers=2, storage="none")
+except KeyboardInterrupt as stop:
+    print(stop.result.stop_reason)
 """
     done = subprocess.run(
         [sys.executable, "-c", command, str(tmp_path / "endless.py")],
@@ -156,7 +160,7 @@ def test_a_users_file_and_its_neighbours_travel(tmp_path: Path) -> None:
     text = COUNTED.replace("FACTOR = 1.0", "from factor_beside import FACTOR")
     file = counted_file(tmp_path, "travels.py", text)
     problem = load(f"{file}:Counted")()
-    sent = parcel(problem)
+    sent = pack(problem)
     file.unlink()
     (tmp_path / "factor_beside.py").unlink()
     done = score_elsewhere(problem, sent)
@@ -171,22 +175,41 @@ def test_a_worker_with_other_cost_models_says_so(tmp_path: Path) -> None:
     from dataclasses import replace
 
     problem = counted(tmp_path)
-    done = score_elsewhere(problem, replace(parcel(problem), digest="0" * 16))
+    done = score_elsewhere(problem, replace(pack(problem), identity="0" * 16))
     assert b"a worker has another Counted or other cost models" in done.stderr
 
 
-def test_a_problem_that_cannot_travel_is_refused() -> None:
-    class Inside(ts.Problem):
-        """Defined in a function."""
+class Locked(ts.Problem):
+    """Holds what no process can be sent."""
 
-        a = ts.Int(0, 3)
-        t = ts.Metric("s", "min")
+    lock: object = ts.param(factory=threading.Lock)
 
-        def evaluate(self, x: object) -> dict[str, object]:
+    a = ts.Int(0, 2_000)
+    t = ts.Metric("s", "min")
+
+    def identity(self) -> dict[str, object]:
+        return {"class": "Locked"}
+
+    def evaluate(self, x: object) -> dict[str, object]:
+        with self.lock:  # type: ignore[attr-defined]
             return {"t": x.a * 1.0}  # type: ignore[attr-defined]
 
-    with ThreadPoolExecutor(1) as pool, pytest.raises(EvaluationError, match="workers cannot find it"):
-        solve(Inside(), "exhaustive", executor=pool)
+
+def test_what_cannot_travel_is_evaluated_here_with_a_note_and_needs_no_pickle_on_threads() -> None:
+    alone = solve(Locked(), "exhaustive")
+    found = solve(Locked(), "exhaustive", workers=2)
+    assert answer(found) == answer(alone)
+    assert found.notes == (
+        "rows were evaluated in this process: Locked cannot be sent to worker processes: TypeError: cannot "
+        "pickle '_thread.lock' object.",
+    )
+    with ThreadPoolExecutor(2) as pool:
+        assert answer(solve(Locked(), "exhaustive", executor=pool)) == answer(alone)
+    with ProcessPoolExecutor(1) as pool, pytest.raises(EvaluationError, match=r"^Locked cannot be sent"):
+        solve(Locked(), "exhaustive", executor=pool)
+    assert [f.sentence for f in ts.check(Locked()) if f.check == "process"] == [
+        f"with workers, {found.notes[0]}"
+    ]
 
 
 # --- addresses -------------------------------------------------------------------------------------------

@@ -38,6 +38,13 @@ def rows_in(path: Path) -> list[tuple[int, ...]]:
     return [tuple(row) for row in np.frombuffer(path.read_bytes(), np.int32).reshape(-1, 3).tolist()]
 
 
+def interrupted(search: Callable[[], object]) -> Any:
+    """What a search had found when Ctrl-C ended it."""
+    with pytest.raises(KeyboardInterrupt) as stop:
+        search()
+    return stop.value.result
+
+
 # --- workers -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("solver", ["random", "exhaustive"])
 def test_workers_change_no_bit(tmp_path, solver):
@@ -235,7 +242,7 @@ def test_a_long_sweep_keeps_its_front_and_resumes_at_its_cursor(tmp_path):
     whole = solve(problem, "exhaustive", budget=budget)
     stop["at"] = 700
     try:
-        part = solve(problem, "exhaustive", budget=budget, runs=tmp_path)
+        part = interrupted(partial(solve, problem, "exhaustive", budget=budget, runs=tmp_path))
     finally:
         stop["at"] = 0
     assert part.stop_reason == "interrupted"
@@ -277,8 +284,9 @@ def test_an_interrupt_keeps_what_was_found(tmp_path, monkeypatch, solver):
         return plain(self, x)
 
     monkeypatch.setattr(kind, "evaluate", evaluate)
-    part = solve(problem, solver, budget=budget, runs=tmp_path, seed=1)
+    part = interrupted(partial(solve, problem, solver, budget=budget, runs=tmp_path, seed=1))
     assert part.stop_reason == "interrupted"
+    assert ts.Result.load(part.run_dir).stop_reason == "interrupted"
     assert part.feasible
     assert part.evaluations == part.evaluated_here > 0
     monkeypatch.setattr(kind, "evaluate", plain)
@@ -292,9 +300,11 @@ import sys
 import tradespace as ts
 from tradespace.problems.registry import load
 problem = load(sys.argv[1] + ":Counted")(pause=0.02)
-result = ts.solve(problem, "random", budget=ts.Budget(evaluations=60_000), runs=sys.argv[2], storage="none",
-    workers=int(sys.argv[3]))
-print(result.stop_reason, result.feasible, result.evaluations)
+try:
+    ts.solve(problem, "random", budget=ts.Budget(evaluations=60_000), runs=sys.argv[2], storage="none",
+        workers=int(sys.argv[3]))
+except KeyboardInterrupt as stop:
+    print(stop.result.stop_reason, stop.result.feasible, stop.result.evaluations)
 """
 
 

@@ -303,7 +303,9 @@ def test_an_interruption_keeps_the_best_plan():
         if session.incumbent is not None and len(shown) > 4:
             raise KeyboardInterrupt
 
-    result = ts.solve(problem, "packing", observer=stop)
+    with pytest.raises(KeyboardInterrupt) as struck:
+        ts.solve(problem, "packing", observer=stop)
+    result = struck.value.result
     assert (result.stop_reason, result.feasible) == ("interrupted", True)
     assert result.certificate.bound <= result.metrics["price"]
 

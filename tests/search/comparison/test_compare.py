@@ -111,6 +111,11 @@ def test_a_solver_that_fails_midway_is_listed_and_the_others_run(monkeypatch: py
     found = compare(ts.problem("knapsack", items=8), "milp,random", budget=ts.Budget(evaluations=50), seeds=2)
     assert found.refused["milp"] == "the view and the referee disagree."
     assert {t.solver for t in found.traces} == {"random"}
+    assert "milp did not run: the view and the referee disagree." in str(found)
+    with pytest.raises(SolverUnavailable, match="milp did not run: the view and the referee disagree"):
+        found.summary("milp")
+    with pytest.raises(ViewMismatch, match="no solver could be compared: milp: the view and the referee"):
+        compare(ts.problem("knapsack", items=8), "milp", budget=ts.Budget(evaluations=50))
 
 
 def test_an_interruption_keeps_the_runs_that_are_finished() -> None:
@@ -118,13 +123,15 @@ def test_an_interruption_keeps_the_runs_that_are_finished() -> None:
         if (solver, seed) == ("sobol", 1):
             raise KeyboardInterrupt
 
-    found = compare(
-        ts.problem("mixed"),
-        "random,sobol,exhaustive",
-        budget=ts.Budget(evaluations=60),
-        seeds=2,
-        observer=interrupt,
-    )
+    with pytest.raises(KeyboardInterrupt) as struck:
+        compare(
+            ts.problem("mixed"),
+            "random,sobol,exhaustive",
+            budget=ts.Budget(evaluations=60),
+            seeds=2,
+            observer=interrupt,
+        )
+    found = struck.value.result
     assert [(t.solver, t.seed) for t in found.traces] == [("random", 0), ("random", 1), ("sobol", 0)]
     assert found.refused["sobol"] == "interrupted"
 
