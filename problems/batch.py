@@ -1,7 +1,7 @@
 """A batch of points: named, read-only columns, one row a point.
 
-`x.tile` and `x["tile"]` give a column of shape (rows, *shape); `len(x)` the rows. Nothing else is
-public, so any variable name is free.
+`x.tile` and `x["tile"]` give a column of shape (rows, *shape); `len(x)` the rows. What a batch keeps for
+itself has names of Python's own form, which variables may not have, so any variable name is free.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..errors import SpaceError, nearest
 from .domain import Domain, label_name
+from .names import spelled
 
 if TYPE_CHECKING:
     from .space import Space
@@ -106,27 +107,29 @@ _STRUCTURAL = {
 class Batch:
     """Points of one space as named columns; see the module's first lines."""
 
-    __slots__ = ("_columns", "_kept", "_rows", "_space")
+    __slots__ = ("__columns__", "__kept__", "__rows__", "__space__")
 
     def __init__(self, space: Space, columns: Mapping[str, Array], rows: int) -> None:
         for column in columns.values():
             column.setflags(write=False)
-        self._space, self._columns, self._rows = space, dict(columns), rows
-        self._kept: tuple[Any, Any] | None = None
+        self.__space__, self.__columns__, self.__rows__ = space, dict(columns), rows
+        self.__kept__: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:
-        return self._rows
+        return self.__rows__
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self.__columns__:
+            name = spelled(name)
         try:
-            column = self._columns[name]
+            column = self.__columns__[name]
         except KeyError:
-            raise SpaceError(f"the batch has no column '{name}'; {nearest(name, self._columns)}") from None
-        domain = self._space.domains[name]
+            raise SpaceError(f"the batch has no column '{name}'; {nearest(name, self.__columns__)}") from None
+        domain = self.__space__.domains[name]
         return Labels(column, domain) if domain.kind == "labels" else column
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name.startswith("__") or (name.startswith("_") and name not in self.__columns__):
             raise AttributeError(name)
         return self[name]
 
@@ -134,21 +137,21 @@ class Batch:
         raise TypeError("a Batch is not iterable; use its columns, such as x.name, or len(x).")
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self._space, self._columns, self._rows
+        return self.__space__, self.__columns__, self.__rows__
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         space, columns, rows = state
         Batch.__init__(self, space, columns, rows)
 
     def __repr__(self) -> str:
-        return f"Batch({self._rows} rows: {', '.join(self._columns)})"
+        return f"Batch({self.__rows__} rows: {', '.join(self.__columns__)})"
 
 
 def take(batch: Batch, rows: Any) -> Batch:
     """The named rows of a batch (an index array, a boolean mask or a slice)."""
-    columns = {name: column[rows] for name, column in batch._columns.items()}
+    columns = {name: column[rows] for name, column in batch.__columns__.items()}
     count = len(next(iter(columns.values()))) if columns else len(np.arange(len(batch))[rows])
-    return Batch(batch._space, columns, count)
+    return Batch(batch.__space__, columns, count)
 
 
 def kept(batch: Batch, key: Any, make: Callable[[], Made]) -> Made:
@@ -156,9 +159,9 @@ def kept(batch: Batch, key: Any, make: Callable[[], Made]) -> Made:
 
     key: all else that it depends on; another key makes it anew.
     """
-    if batch._kept is None or batch._kept[0] != key:
-        batch._kept = (key, make())
-    made: Made = batch._kept[1]
+    if batch.__kept__ is None or batch.__kept__[0] != key:
+        batch.__kept__ = (key, make())
+    made: Made = batch.__kept__[1]
     return made
 
 
@@ -167,8 +170,8 @@ def concatenate(batches: list[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     first = batches[0]
-    columns = {name: np.concatenate([b._columns[name] for b in batches]) for name in first._columns}
-    return Batch(first._space, columns, sum(len(b) for b in batches))
+    columns = {name: np.concatenate([b.__columns__[name] for b in batches]) for name in first.__columns__}
+    return Batch(first.__space__, columns, sum(len(b) for b in batches))
 
 
 def active(batch: Batch, name: str) -> Array:
@@ -176,6 +179,6 @@ def active(batch: Batch, name: str) -> Array:
 
     Raises SpaceError for an unknown name.
     """
-    if name not in batch._space.domains:
-        raise SpaceError(f"there is no variable '{name}'; {nearest(name, batch._space.domains)}")
-    return batch._space.active(batch._columns, name, len(batch))
+    if name not in batch.__space__.domains:
+        raise SpaceError(f"there is no variable '{name}'; {nearest(name, batch.__space__.domains)}")
+    return batch.__space__.active(batch.__columns__, name, len(batch))

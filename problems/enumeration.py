@@ -183,5 +183,5 @@ class Enumeration:
         canonical = space.canonical(shaped, rows)
         same = np.ones(rows, bool)
         for name, domain in space.domains.items():
-            same &= (canonical._columns[name] == shaped[name]).reshape(rows, domain.cells).all(axis=1)
+            same &= (canonical.__columns__[name] == shaped[name]).reshape(rows, domain.cells).all(axis=1)
         return take(canonical, same)

@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from .. import units
 from ..errors import GoalError, nearest
+from .names import spelled
 
 Array = npt.NDArray[Any]
-_LIMIT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|==|=<|=>|<|>|=)\s*([^\s<>=].*?)\s*$")
+_LIMIT = re.compile(r"\s*([^\s\d<>=][^\s<>=]*)\s*(<=|>=|==|=<|=>|<|>|=)\s*([^\s<>=].*?)\s*$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,8 @@ class Goal:
     def __post_init__(self) -> None:
         for name in ("minimize", "maximize", "limits", "no_limits"):
             value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+            texts = (value,) if isinstance(value, str) else tuple(value)
+            object.__setattr__(self, name, tuple(map(spelled, texts)) if name != "limits" else texts)
 
     def resolve(self, problem: Any) -> ResolvedGoal:
         """Bind this goal to a problem's metrics.
@@ -157,7 +159,7 @@ def parse_limit(text: str, problem: Any) -> Limit:
     match = _LIMIT.match(text)
     if not match:
         raise GoalError(f"the limit '{text}' cannot be read; write it like 'peak<=24GiB'.")
-    name, sense, given = match.groups()
+    name, sense, given = spelled(match[1]), match[2], match[3]
     if sense not in {"<=", ">="}:
         proper = "<=" if "<" in sense else ">=" if ">" in sense else "<="
         raise GoalError(f"the limit '{text}' uses '{sense}'; write '{name}{proper}{given}'.")

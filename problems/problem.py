@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform, final
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from ..errors import EvaluationError, SpaceError, nearest
 from .batch import Batch
 from .digest import digest, encode, source
 from .goal import Goal, Metric, ResolvedGoal
+from .names import SETTINGS, attributes, check_declared, check_parameters, check_settings, in_class_line
 from .scoring import Scores, evaluate
 from .space import Point, Space
 from .variables import Var
@@ -32,16 +33,7 @@ from .variables import Var
 if TYPE_CHECKING:
     from .views import JobsView, MilpView, PackingView
 
-RUN_OPTIONS = frozenset(
-    {
-        *("evals", "seconds", "gap", "solver", "seed", "workers", "executor", "storage", "runs", "minimize"),
-        *("maximize", "limit", "no_limit", "fix", "start", "pick", "robust", "dry", "json", "help", "resume"),
-        *("keep_all", "quiet"),
-    }
-)
 Progress = Callable[[str, float], None]
-COSTS = ("fast", "slow")
-SETTINGS = frozenset({"cost", "stochastic"})
 
 
 def param(
@@ -76,7 +68,10 @@ class _Body(dict[str, Any]):
         if key in self:
             parameter = key in self.get("__annotations__", {})
             if parameter or isinstance(self[key], Var | Metric) or isinstance(value, Var | Metric):
-                raise SpaceError(f"'{key}' is declared twice in {self.owner}; give one of them another name.")
+                remedy = (
+                    in_class_line(self.owner, key) if key in SETTINGS else "give one of them another name"
+                )
+                raise SpaceError(f"'{key}' is declared twice in {self.owner}; {remedy}.")
         super().__setitem__(key, value)
 
 
@@ -100,19 +95,26 @@ class ProblemType(type):
         if not bases:
             return super().__new__(cls, name, bases, namespace, **settings)
         declared = {k: v for k, v in namespace.items() if isinstance(v, Var | Metric)}
+        said = {k: settings.pop(k) for k in SETTINGS & settings.keys()}
+        twice = next((k for k in said if k in namespace and k not in declared), None)
+        if twice is not None:
+            raise SpaceError(f"'{twice}' of {name} stands in the class line and in the body; say it once.")
+        said |= {k: namespace[k] for k in SETTINGS & namespace.keys() - declared.keys()}
         annotations = {
             k: a
             for k, a in namespace.get("__annotations__", {}).items()
-            if k not in declared and k not in SETTINGS
+            if k not in declared.keys() | said.keys()
         }
         parameters = [k for k, a in annotations.items() if "ClassVar" not in str(a)]
         inherited: dict[str, Any] = {}
         for base in reversed(bases):
             inherited |= _declarations(base)
         fields = {f for base in bases for f in getattr(base, "__dataclass_fields__", {})}
-        _check_names(name, declared, parameters)
+        everything = inherited | declared
+        check_declared(name, everything, Problem)
+        check_parameters(name, parameters, Problem)
         _check_overrides(name, namespace, parameters, inherited, fields)
-        _check_settings(name, namespace)
+        check_settings(name, said, (k for k, v in everything.items() if isinstance(v, Var)))
         for parameter in parameters:
             value = namespace.get(parameter, 0)
             value = value.default if isinstance(value, dataclasses.Field) else value
@@ -121,17 +123,24 @@ class ProblemType(type):
                     f"parameter '{parameter}' of {name} has a mutable default; "
                     "write ts.param(factory=lambda: ...)."
                 )
+        namespace |= {k: _attribute(k, bases) for k in everything if k in attributes(Problem)} | said
         namespace["__annotations__"] = annotations
-        namespace["_declared"] = inherited | declared
+        namespace["_declared"] = everything
         made = super().__new__(cls, name, bases, namespace, **settings)
         return dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)(made)
 
     if not TYPE_CHECKING:
 
-        def __call__(cls, **parameters: Any) -> Any:
+        def __call__(cls, /, **parameters: Any) -> Any:
             """Make a problem; raises SpaceError for an unknown or missing parameter."""
             _check_given(cls, parameters)
             return super().__call__(**parameters)
+
+
+def _attribute(name: str, bases: Iterable[type]) -> Any:
+    """What Problem, or a base class, has under a name that a variable or metric takes as well."""
+    found = (vars(cls)[name] for base in bases for cls in base.__mro__ if name in vars(cls))
+    return next(v for v in found if not isinstance(v, Var | Metric))
 
 
 def _declarations(base: type) -> dict[str, Any]:
@@ -142,18 +151,6 @@ def _declarations(base: type) -> dict[str, Any]:
     return {k: v for body in bodies for k, v in body.items() if isinstance(v, Var | Metric)}
 
 
-def _check_names(name: str, declared: Mapping[str, Any], parameters: list[str]) -> None:
-    """Names that Problem, the command line or Python keep for themselves."""
-    for key in [*declared, *parameters]:
-        if key.startswith("_"):
-            raise SpaceError(f"'{key}' of {name} begins with '_'; names of declarations do not.")
-        if key in RUN_OPTIONS:
-            hint = "simulation_seed" if key == "seed" else f"{key}_"
-            raise SpaceError(f"'{key}' of {name} is an option of 'optimize run'; call it '{hint}'.")
-        if hasattr(Problem, key):
-            raise SpaceError(f"'{key}' of {name} is an attribute of Problem; give it another name.")
-
-
 def _check_overrides(
     name: str, body: Mapping[str, Any], parameters: list[str], inherited: Mapping[str, Any], fields: set[str]
 ) -> None:
@@ -161,6 +158,10 @@ def _check_overrides(
     for key, value in body.items():
         before = inherited.get(key)
         if before is not None and not isinstance(value, Var if isinstance(before, Var) else Metric):
+            if key in SETTINGS:
+                raise SpaceError(
+                    f"'{key}' of {name} is a variable or metric already; {in_class_line(name, key)}."
+                )
             if isinstance(before, Metric):
                 raise SpaceError(f"'{key}' of {name} is a metric already; give it another name.")
             raise SpaceError(f"'{key}' of {name} is a variable already; pin it with problem.fix({key}=...).")
@@ -172,13 +173,6 @@ def _check_overrides(
     unset = next((key for key in parameters if key in inherited and key not in body), None)
     if unset is not None:
         raise SpaceError(f"'{unset}' of {name} is a variable or metric already; give it another name.")
-
-
-def _check_settings(name: str, body: Mapping[str, Any]) -> None:
-    if body.get("cost", "fast") not in COSTS:
-        raise SpaceError(f"cost of {name} must be 'fast' or 'slow', got {body['cost']!r}.")
-    if not isinstance(body.get("stochastic", False), bool):
-        raise SpaceError(f"stochastic of {name} must be True or False, got {body['stochastic']!r}.")
 
 
 def _check_given(cls: type, parameters: Mapping[str, Any]) -> None:
@@ -258,7 +252,8 @@ class Problem(metaclass=ProblemType):
         pins: dict[str, Any] = self.__dict__.get("_fixed", {})
         return pins
 
-    def fix(self, **values: Any) -> Problem:
+    @final
+    def fix(self, /, **values: Any) -> Problem:
         """The same problem with some variables pinned; they stay in the point.
 
         Raises SpaceError for an unknown variable or a value outside its domain.
@@ -275,7 +270,8 @@ class Problem(metaclass=ProblemType):
             object.__setattr__(copy, "_fixed", read)
         return copy
 
-    def replace(self, **parameters: Any) -> Self:
+    @final
+    def replace(self, /, **parameters: Any) -> Self:
         """The same problem with other parameters; pinned variables stay pinned."""
         unknown = next((n for n in parameters if n not in self._parameters), None)
         if unknown is not None:
@@ -289,6 +285,7 @@ class Problem(metaclass=ProblemType):
         """Metrics of a batch: name -> (rows,) array or `Estimate`. Pure and deterministic."""
         raise SpaceError(f"{type(self).__name__} defines no evaluate(self, x).")
 
+    @final
     def score(self, points: Batch | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Scores:
         """Metrics of points (a batch, a point, or a list of points), each row checked.
 
@@ -378,6 +375,7 @@ class Problem(metaclass=ProblemType):
         return None
 
     # --- identity --------------------------------------------------------------------------------
+    @final
     def identity(self) -> dict[str, Any]:
         """What the digest is made of: class, source, parameters, space, metrics, cost models."""
         from ..costmodels import VERSION

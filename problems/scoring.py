@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..errors import EvaluationError, TradespaceError, nearest
 from .batch import Batch, Labels, take
+from .names import spelled
 
 if TYPE_CHECKING:
     from .problem import Problem
@@ -107,10 +108,11 @@ def _read(problem: Problem, returned: Any, rows: int) -> Scores:
         raise EvaluationError(
             f"{name} must return a mapping from metrics to arrays, got {type(returned).__name__}."
         )
+    returned = {spelled(str(key)): value for key, value in returned.items()}
     for key in returned:
         if key not in declared:
             raise EvaluationError(
-                f"{name} returned '{key}', which is no declared metric; {nearest(str(key), declared)}"
+                f"{name} returned '{key}', which is no declared metric; {nearest(key, declared)}"
             )
     metrics: dict[str, Array] = {}
     sigma: dict[str, Array] = {}

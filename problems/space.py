@@ -21,6 +21,7 @@ from .counting import count_points
 from .domain import Domain, label_name
 from .enumeration import Enumeration
 from .goal import Metric
+from .names import spelled
 from .variables import Var
 
 Array = npt.NDArray[Any]
@@ -193,9 +194,11 @@ class Space:
         fixed variables may be left out.
         """
         if isinstance(points, Batch):
-            return points if points._space is self else self._adopt(points)
+            return points if points.__space__ is self else self._adopt(points)
         listed: Sequence[Mapping[str, Any]]
         listed = [points] if isinstance(points, Mapping) else list(points)
+        if any(n not in self.domains for point in listed for n in point):
+            listed = [{spelled(str(n)): value for n, value in point.items()} for point in listed]
         for point in listed:
             unknown = next((n for n in point if n not in self.domains), None)
             if unknown is not None:
@@ -213,20 +216,20 @@ class Space:
 
     def _adopt(self, batch: Batch) -> Batch:
         """A batch of another space as one of this space; raises SpaceError where it does not lie in it."""
-        columns = {n: c for n, c in batch._columns.items() if n in self.domains}
-        if [*columns] != [*self.domains] or len(columns) != len(batch._columns):
+        columns = {n: c for n, c in batch.__columns__.items() if n in self.domains}
+        if [*columns] != [*self.domains] or len(columns) != len(batch.__columns__):
             raise SpaceError(
-                f"the batch has the variables {', '.join(batch._columns)}, not {', '.join(self.domains)}."
+                f"the batch has the variables {', '.join(batch.__columns__)}, not {', '.join(self.domains)}."
             )
         for name, domain in self.domains.items():
-            other = batch._space.domains[name]
+            other = batch.__space__.domains[name]
             if (other.kind, other.labels) != (domain.kind, domain.labels):
                 columns[name] = domain.column(other.decode_rows(columns[name]))
         return self.restore(columns, len(batch))
 
     def points(self, batch: Batch) -> list[Point]:
         """The rows of a batch as mappings from names to Python values (labels, numbers, lists)."""
-        columns = [domain.decode_rows(batch._columns[name]) for name, domain in self.domains.items()]
+        columns = [domain.decode_rows(batch.__columns__[name]) for name, domain in self.domains.items()]
         if not columns:
             return [{} for _ in range(len(batch))]
         return [dict(zip(self.domains, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -235,12 +238,12 @@ class Space:
         """Which rows lie in the space, shape (rows,)."""
         inside = np.ones(len(batch), bool)
         for name, domain in self.domains.items():
-            inside &= domain.contains(batch._columns[name])
+            inside &= domain.contains(batch.__columns__[name])
         return inside
 
     def storage(self, batch: Batch) -> dict[str, Array]:
         """The columns of a batch in the smallest types that hold them: what a run records."""
-        return {n: batch._columns[n].astype(d.storage) for n, d in self.domains.items()}
+        return {n: batch.__columns__[n].astype(d.storage) for n, d in self.domains.items()}
 
     def restore(self, columns: Mapping[str, Array], rows: int | None = None) -> Batch:
         """The batch that `storage` wrote. rows: needed only where there are no variables.
@@ -282,7 +285,7 @@ class Space:
         bits = np.empty((len(self._weights), len(range(*rows.indices(len(batch))))), np.uint64)
         start = 0
         for name, domain in self.domains.items():
-            column = batch._columns[name][rows]
+            column = batch.__columns__[name][rows]
             if domain.dtype.kind == "f":
                 column = (column + 0.0).view(np.uint64)
             stop = start + domain.cells

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..errors import DataError, EvaluationError, SolverUnavailable
 from ..problems.batch import Batch
 from ..problems.goal import Goal, ResolvedGoal
+from ..problems.names import apart
 from ..problems.problem import Problem
 from ..problems.scoring import evaluate
 
@@ -45,7 +46,7 @@ class OptunaObjective:
             str(limit): float(limit.sign * (scores.metrics[limit.metric][0] - limit.bound) / limit.size)
             for limit in self.goal.limits
         }
-        trial.set_user_attr("limits", list(excess.values()))
+        trial.set_user_attr(apart("limits", scores.metrics), list(excess.values()))
         for name, value in scores.metrics.items():
             trial.set_user_attr(name, float(value[0]))
         if hasattr(trial, "set_constraint"):
@@ -68,7 +69,7 @@ class OptunaObjective:
 
     def constraints(self, trial: Any) -> list[float]:
         """A finished trial's limits, each held where at most 0."""
-        found: list[float] = trial.user_attrs["limits"]
+        found: list[float] = trial.user_attrs[apart("limits", self.problem.metrics)]
         return found
 
 

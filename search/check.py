@@ -138,8 +138,8 @@ def _covered(problem: Problem, batch: Batch, scores: Scores, rng: np.random.Gene
     for name in problem.space.domains:
         if problem.space.domains[name].pinned is not None:
             continue
-        columns = dict(base._columns)
-        columns[name] = problem.space.sample(rng, len(base))._columns[name]
+        columns = dict(base.__columns__)
+        columns[name] = problem.space.sample(rng, len(base)).__columns__[name]
         changed = problem.space.canonical(columns, len(base))
         try:
             if _difference(evaluate(problem, base), evaluate(problem, changed))[1] == 0:

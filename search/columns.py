@@ -55,7 +55,7 @@ def parameter_columns(problem: Problem, batch: Batch) -> tuple[list[Column], int
 
 
 def _columns(domain: Domain, batch: Batch) -> Iterator[Column]:
-    values = batch._columns[domain.name].reshape(len(batch), domain.cells)
+    values = batch.__columns__[domain.name].reshape(len(batch), domain.cells)
     if domain.cells > MOST_ENTRIES:
         yield from _summary(domain, values)
         return

@@ -202,7 +202,7 @@ class Evaluator:
         return index, batch, scores
 
     def _submit(self, batch: Batch) -> Future[Any]:
-        columns, rows = dict(batch._columns), len(batch)
+        columns, rows = dict(batch.__columns__), len(batch)
         if self._own:
             return self._start(_evaluate_columns, columns, rows)
         return self._start(score_parcel, self._parcel, columns, rows)

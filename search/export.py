@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from ..problems.batch import concatenate
+from ..problems.names import apart
 from ..problems.scoring import Scores, join_scores
 from .folder import RunFolder, pack, plain
 from .record import recorded_problem
@@ -25,7 +26,8 @@ Array = npt.NDArray[Any]
 
 
 def recorded_rows(run: RunFolder | str | Path) -> pd.DataFrame:
-    """Every recorded row of a run: variables, metrics, relative errors ("sigma.NAME"), whether it failed.
+    """Every recorded row of a run: variables, metrics, relative errors ("sigma.NAME"), whether it failed
+    ("failed", or ".failed" where a variable or metric has that name).
 
     Raises DataError where it recorded none, or kept only its front (an enumeration above 10^6 points).
     """
@@ -55,12 +57,10 @@ def rows_of(folder: RunFolder) -> tuple[dict[str, Array], list[str]]:
             )
         raise DataError(f"run {folder.id} recorded no rows{'; ' + damaged[0] if damaged else ''}.")
     joined = join_scores(scores)
-    sigmas = {f"sigma.{n}": v for n, v in joined.sigma.items()}
-    return {
-        **front_columns(problem, concatenate(batches), joined),
-        **sigmas,
-        "failed": joined.failed,
-    }, damaged
+    found = front_columns(problem, concatenate(batches), joined)
+    found |= {f"sigma.{n}": v for n, v in joined.sigma.items()}
+    found[apart("failed", found)] = joined.failed
+    return found, damaged
 
 
 def frame(columns: Mapping[str, Array]) -> pd.DataFrame:

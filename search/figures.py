@@ -293,9 +293,11 @@ def sensitivity(session: Session, result: Result) -> Figure | None:
 def _hover(batch: Batch) -> list[str]:
     """The first scalar variables of each row, for the pointer."""
     lines = [""] * len(batch)
-    domains = [d for d in batch._space.domains.values() if not d.width and d.pinned is None][:HOVER_VARIABLES]
+    domains = [d for d in batch.__space__.domains.values() if not d.width and d.pinned is None][
+        :HOVER_VARIABLES
+    ]
     for domain in domains:
-        values: list[Any] = batch._columns[domain.name].tolist()
+        values: list[Any] = batch.__columns__[domain.name].tolist()
         if domain.kind == "labels":
             values = [label_name(domain.labels[v]) for v in values]
         shown = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .. import units
 from ..errors import DataError
 from ..problems.batch import Batch
+from ..problems.names import spelled
 from ..problems.problem import Problem
 from ..problems.scoring import Scores
 from ..problems.variables import label_name
@@ -98,8 +99,9 @@ class Result:
         Raises DataError where there is no such member.
         """
         directions = {o["metric"]: o["direction"] for o in self.goal["objectives"]}
-        if choice.isdigit() and int(choice) < self.front_size:
+        if choice.isdecimal() and int(choice) < self.front_size:
             return int(choice)
+        choice = spelled(choice)
         if choice in directions and self.front_size:
             values = self.front_columns[choice]
             return int(np.argmin(values) if directions[choice] == "min" else np.argmax(values))
@@ -213,7 +215,7 @@ def front_columns(problem: Problem, batch: Batch, scores: Scores) -> dict[str, A
     """A front's columns with labels spelled out: name -> (members, ...)."""
     columns: dict[str, Array] = {}
     for name, domain in problem.space.domains.items():
-        column = np.asarray(batch._columns[name])
+        column = np.asarray(batch.__columns__[name])
         if domain.kind == "labels":
             column = np.array([label_name(label) for label in domain.labels])[column]
         columns[name] = column

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import DataError, GoalError, SpaceError
 from ..problems.batch import Batch
 from ..problems.goal import Goal, ResolvedGoal
+from ..problems.names import spelled
 from ..problems.parameters import recordable
 from ..problems.problem import Problem
 from ..solvers.base import AskTell, Budget, Certificate, OneShot, Solver
@@ -245,7 +246,7 @@ def ended(session: Session, result: Result) -> Result:
 def check_pick(pick: str | None, goal: ResolvedGoal) -> None:
     """Raises DataError before a search where `pick` can be no member of its front."""
     names = [objective.metric for objective in goal.objectives]
-    if pick is not None and not pick.isdigit() and pick not in names:
+    if pick is not None and not pick.isdecimal() and spelled(pick) not in names:
         raise DataError(
             f"--pick takes an objective ({', '.join(names)}) or a row of the front; got '{pick}'."
         )

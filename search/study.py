@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from .. import units
 from ..problems.batch import Batch
+from ..problems.names import apart
 from ..problems.scoring import Scores
 from .archive import Archive
 from .result import Result
@@ -184,6 +185,7 @@ class Chosen:
 
     def __init__(self, session: Session, result: Result) -> None:
         self.session, self.result = session, result
+        self.row_key, self.role_key = (apart(key, session.problem.metrics) for key in ("row", "role"))
         archive, goal = session.archive, session.goal
         archive.merge()
         best = archive.best() if session.chosen is None else session.chosen
@@ -280,7 +282,7 @@ class Chosen:
         trials = []
         for i, row in enumerate(self.ids.tolist()):
             params = {c.name: c.values[i] for c in columns if c.active is None or c.active[i]}
-            attributes: dict[str, Any] = {"row": row, "role": RANKS[self.role[i]]}
+            attributes: dict[str, Any] = {self.row_key: row, self.role_key: RANKS[self.role[i]]}
             system: dict[str, Any] = {}
             state = (
                 TrialState.FAIL
@@ -317,7 +319,7 @@ class Chosen:
         from optuna.trial import TrialState
 
         objective = self.session.goal.objectives[0]
-        answer = next((t for t in trials if t.user_attrs["role"] == "answer"), None)
+        answer = next((t for t in trials if t.user_attrs[self.role_key] == "answer"), None)
         incumbents, bounds = staircases(self.session.bounds)
         if answer is None or answer.values is None:
             return
@@ -332,7 +334,7 @@ class Chosen:
             trial = self._copy(answer, "bound", TrialState.PRUNED, bounds[-1][1], bounds[-1][0])
             trial.intermediate_values = {int(1e3 * t): v for t, v in bounds[-MOST_STEPS:]}
             trials.append(trial)
-        trials.sort(key=lambda t: (t.datetime_complete or datetime.min, t.user_attrs["row"]))
+        trials.sort(key=lambda t: (t.datetime_complete or datetime.min, t.user_attrs[self.row_key]))
 
     def _copy(self, answer: FrozenTrial, role: str, state: Any, value: float, seconds: float) -> FrozenTrial:
         from optuna.trial import FrozenTrial
@@ -341,7 +343,7 @@ class Chosen:
         return FrozenTrial(
             number=0, trial_id=0, state=state, value=None, values=[value], datetime_start=when,
             datetime_complete=when, params=answer.params, distributions=answer.distributions,
-            user_attrs={"row": answer.user_attrs["row"], "role": role}, system_attrs={},
+            user_attrs={self.row_key: answer.user_attrs[self.row_key], self.role_key: role}, system_attrs={},
             intermediate_values={},
         )  # fmt: skip
 

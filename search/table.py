@@ -33,7 +33,7 @@ class Table:
     def append(self, batch: Batch, scores: Scores) -> Array:
         """Add scored points; returns their row numbers."""
         fresh: dict[str, Array] = {
-            f"x.{n}": np.asarray(batch._columns[n]) for n in self.problem.space.domains
+            f"x.{n}": np.asarray(batch.__columns__[n]) for n in self.problem.space.domains
         }
         fresh |= {f"m.{n}": v for n, v in scores.metrics.items()}
         fresh |= {f"s.{n}": v for n, v in scores.sigma.items()}

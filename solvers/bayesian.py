@@ -20,6 +20,7 @@ from ..errors import SolverUnavailable, nearest
 from ..problems.batch import Batch, concatenate
 from ..problems.domain import Domain, label_name
 from ..problems.goal import ResolvedGoal
+from ..problems.names import apart
 from ..problems.problem import Problem
 from ..problems.scoring import Scores
 from ..problems.space import Space
@@ -103,6 +104,7 @@ class OptunaSampler(AskTell):
         self._known: dict[int, tuple[list[float], list[float]] | None] = {}
         self._asked: list[tuple[Any, int]] = []
         self._ended = False
+        self.constraints = apart(CONSTRAINTS, run.problem.metrics)
         self.coding = Coding(self.space)
         self._mend = mender(run.problem, run.goal)
         self._worst = np.full(len(self.goal.objectives), -np.inf)
@@ -163,7 +165,7 @@ class OptunaSampler(AskTell):
 
     def _parameters(self, batch: Any, row: int) -> dict[str, Any]:
         """A point as the study's parameters, to queue it."""
-        columns: dict[str, Array] = batch._columns
+        columns: dict[str, Array] = batch.__columns__
         found: dict[str, Any] = {}
         for name, domain in self.space.domains.items():
             values = columns[name][row].reshape(domain.cells)
@@ -212,7 +214,7 @@ class OptunaSampler(AskTell):
             if self.penalised and violation > 0:
                 costs = [INFEASIBLE * (1.0 + violation)] * len(costs)
             if self.shared or not hasattr(trial, "set_constraint"):
-                trial.set_user_attr(CONSTRAINTS, excess)
+                trial.set_user_attr(self.constraints, excess)
             if not self.penalised and hasattr(trial, "set_constraint"):
                 for number, value in enumerate(excess):
                     trial.set_constraint(str(number), value)
@@ -228,7 +230,7 @@ class OptunaSampler(AskTell):
 
         if not self.goal.limits or hasattr(optuna.trial.Trial, "set_constraint"):
             return {}
-        return {"constraints_func": lambda trial: list(trial.user_attrs[CONSTRAINTS])}
+        return {"constraints_func": lambda trial: list(trial.user_attrs[self.constraints])}
 
 
 CONSTRAINTS = "limits"

@@ -104,7 +104,7 @@ class Milp(OneShot):
         columns = {}
         for name, domain in space.domains.items():
             changed = rng.random((rows, *domain.shape, *(1 for _ in domain.item))) < share
-            columns[name] = np.where(changed, draws._columns[name], answer._columns[name])
+            columns[name] = np.where(changed, draws.__columns__[name], answer.__columns__[name])
         self._check(space.canonical(columns, rows))
 
     def _constraints(self, limits: tuple[Limit, ...]) -> list[Constraint]:

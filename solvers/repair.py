@@ -40,10 +40,10 @@ def repaired(space: Space, batch: Batch, returned: Any, problem: str) -> Batch:
 
     Raises SpaceError for an unknown name, another shape or a value outside the space.
     """
-    changed = returned._columns if isinstance(returned, Batch) else returned
+    changed = returned.__columns__ if isinstance(returned, Batch) else returned
     if not isinstance(changed, Mapping) or any(name not in space.domains for name in changed):
         raise SpaceError(f"{problem}.repair must return a batch or a mapping from variables to columns.")
-    columns = dict(batch._columns)
+    columns = dict(batch.__columns__)
     for name, column in changed.items():
         domain = space.domains[name]
         values = (
@@ -58,6 +58,6 @@ def repaired(space: Space, batch: Batch, returned: Any, problem: str) -> Batch:
         columns[name] = values.astype(domain.dtype)
     result = Batch(space, columns, len(batch))
     for name, domain in space.domains.items():
-        if not domain.contains(result._columns[name]).all():
+        if not domain.contains(result.__columns__[name]).all():
             raise SpaceError(f"{problem}.repair left '{name}' outside its domain: {domain.describe()}.")
-    return space.canonical(result._columns, len(batch))
+    return space.canonical(result.__columns__, len(batch))

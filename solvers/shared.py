@@ -22,7 +22,7 @@ from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from ..problems.scoring import Scores
 from .base import AskTell, Budget, Run
-from .bayesian import CONSTRAINTS, OptunaSampler, quiet
+from .bayesian import OptunaSampler, quiet
 
 Array = npt.NDArray[Any]
 MOST_GATHERED = 64
@@ -128,7 +128,7 @@ class SharedSearch(AskTell):
                 point = self.sampler._suggested(FixedTrial(trial.params))
                 answer = None
                 if trial.state == TrialState.COMPLETE:
-                    answer = list(trial.values), list(trial.user_attrs.get(CONSTRAINTS, []))
+                    answer = list(trial.values), list(trial.user_attrs.get(self.sampler.constraints, []))
                     self._others.append((point, *answer))
                 self.sampler._known.setdefault(int(self.space.hashes(point)[0]), answer)
         return sum(trial.state.is_finished() for trial in trials)

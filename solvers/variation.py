@@ -110,7 +110,7 @@ class Coding:
 
     def encode(self, batch: Batch) -> Genes:
         """The genes of a batch."""
-        rows, columns = len(batch), batch._columns
+        rows, columns = len(batch), batch.__columns__
         numbers, labels = np.empty((rows, self.width)), np.empty((rows, len(self.counts)), np.int64)
         positions = [np.empty((rows, 0), np.int64)]
         for name, place in self.numbers.items():

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import SpaceError, nearest
+from ...problems.names import PLANNED, RESERVED, spelled
 from ...problems.parameters import Parameter, declared, describe, parameters_of
-from ...problems.problem import RUN_OPTIONS, Problem
+from ...problems.problem import Problem
 from ...problems.registry import load
 
 
@@ -24,7 +25,8 @@ def make_problem(name: str, arguments: list[str]) -> Problem:
 def read_parameters(cls: type[Problem], arguments: list[str]) -> dict[str, Any]:
     """Parameters of a problem class from words such as --batch 16 --fused --memory=40GiB."""
     known = declared(cls)
-    return _read(cls.__name__, known, arguments, [f"--{o.replace('_', '-')}" for o in RUN_OPTIONS])
+    options = sorted(RESERVED["run"] - PLANNED)
+    return _read(cls.__name__, known, arguments, [f"--{o.replace('_', '-')}" for o in options])
 
 
 def read_options(name: str, function: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def _read(
         if not word.startswith("--"):
             raise SpaceError(f"'{word}' stands alone; a parameter of {owner} is given as --name value.")
         flag, equals, text = word[2:].partition("=")
-        name = flag.replace("-", "_")
+        name = spelled(flag.replace("-", "_"))
         if name not in known and name.startswith("no_") and known.get(name[3:], _NONE).annotation is bool:
             name, text, equals = name[3:], "false", "="
         if name not in known:
@@ -77,15 +79,18 @@ _NONE = Parameter("", None, "", "", None, None, False)
 def read_fixes(texts: list[str]) -> dict[str, Any]:
     """Values of --fix NAME=VALUE: JSON where it is, else a label.
 
-    Raises SpaceError where a text has no '='.
+    Raises SpaceError where a text has no '=', or names a variable a second time.
     """
     fixes: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals:
+        name = spelled(name.strip())
+        if not equals or not name:
             raise SpaceError(f"--fix '{text}' must be NAME=VALUE, such as --fix tile_m=64.")
+        if name in fixes:
+            raise SpaceError(f"--fix '{text}' is the second one for '{name}'; give one.")
         try:
-            fixes[name.strip()] = json.loads(value)
+            fixes[name] = json.loads(value)
         except ValueError:
-            fixes[name.strip()] = {"True": True, "False": False}.get(value.strip(), value.strip())
+            fixes[name] = {"True": True, "False": False}.get(value.strip(), value.strip())
     return fixes

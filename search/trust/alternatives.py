@@ -109,7 +109,7 @@ def differences(problem: Problem, answer: Batch, batch: Batch) -> Array:
     """In how many entries each point differs from the answer, (rows,); a hair of a range is no difference."""
     total = np.zeros(len(batch), int)
     for name, domain in problem.space.domains.items():
-        column, now = np.asarray(batch._columns[name]), np.asarray(answer._columns[name])
+        column, now = np.asarray(batch.__columns__[name]), np.asarray(answer.__columns__[name])
         other = (
             np.abs(column - now) > HAIR * (domain.hi - domain.lo) if domain.kind == "float" else column != now
         )

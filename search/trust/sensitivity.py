@@ -26,7 +26,7 @@ def moves(problem: Problem, base: Batch, seed: int) -> tuple[list[str], Batch | 
     """Rows that differ from `base` in one entry each, and the entry's name; repeats are left out."""
     space = problem.space
     rng = np.random.default_rng([seed, 0x0A7])
-    columns = {n: base._columns[n] for n in space.domains}
+    columns = {n: base.__columns__[n] for n in space.domains}
     names: list[str] = []
     parts: dict[str, list[Array]] = {n: [] for n in space.domains}
     for domain in free(problem):
@@ -139,7 +139,7 @@ def sobol(
     rng = np.random.default_rng([seed, 0x50B0])
     a, b = space.sample(rng, rows), space.sample(rng, rows)
     swapped = [
-        space.canonical({n: (b if n == name else a)._columns[n] for n in space.domains}, rows)
+        space.canonical({n: (b if n == name else a).__columns__[n] for n in space.domains}, rows)
         for name in names
     ]
     whole = concatenate([a, b, *swapped])

@@ -78,37 +78,6 @@ def test_a_name_declared_twice_in_one_body_is_refused(body):
         declare(f"class P(ts.Problem):\n    {body}")
 
 
-@pytest.mark.parametrize(
-    "name", ["score", "space", "evaluate", "metrics", "cost", "digest", "replace", "milp_view"]
-)
-@pytest.mark.parametrize("value", ["= ts.Int(0, 1)", "= ts.Metric('s')"])
-def test_a_name_that_problem_uses_is_refused(name, value):
-    with pytest.raises(ts.SpaceError, match="attribute of Problem"):
-        declare(f"class P(ts.Problem):\n    {name} {value}")
-
-
-@pytest.mark.parametrize("name", ["seed", "limit", "gap", "json", "workers", "evals", "runs"])
-@pytest.mark.parametrize("value", ["= ts.Int(0, 1)", "= ts.Metric('s')", ": int = 3"])
-def test_a_name_that_the_command_line_uses_is_refused(name, value):
-    with pytest.raises(
-        ts.SpaceError, match=f"'{name}' of P is an option of 'optimize run'; call it '.*{name}"
-    ):
-        declare(f"class P(ts.Problem):\n    {name} {value}")
-
-
-@pytest.mark.parametrize("value", ["= ts.Int(0, 1)", "= ts.Metric('s')", ": int = 3"])
-def test_a_name_that_begins_with_an_underscore_is_refused(value):
-    with pytest.raises(ts.SpaceError, match="begins with '_'"):
-        declare(f"class P(ts.Problem):\n    _a {value}")
-
-
-def test_words_that_batches_use_inside_are_free():
-    made = declare(
-        "class P(ts.Problem):\n    take = ts.Bool(); active = ts.Bool()\n    jobs: int = 3; goal = ts.Bool()"
-    )
-    assert made().space.size == 8
-
-
 @pytest.mark.parametrize("value", ["[]", "{}", "np.zeros(3)", "ts.param([1])"])
 def test_a_mutable_default_is_refused_with_the_remedy(value):
     with pytest.raises(ts.SpaceError, match=r"ts\.param\(factory="):

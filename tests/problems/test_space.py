@@ -49,7 +49,7 @@ def test_canonical_is_what_the_conditions_say_and_idempotent(made, seed):
     batch = space.batch({v.name: nested(v, raw[v.name]) for v in made})
     done = canonical(made, raw)
     assert space.points(batch) == [{v.name: nested(v, done[v.name]) for v in made}]
-    again = space.canonical(batch._columns, 1)
+    again = space.canonical(batch.__columns__, 1)
     assert space.points(again) == space.points(batch)
 
 

@@ -150,7 +150,7 @@ def tagged_processes(tag: str) -> list[int]:
 # --- files that travel -----------------------------------------------------------------------------------
 def score_elsewhere(problem: ts.Problem, sent: object) -> subprocess.CompletedProcess[bytes]:
     batch = problem.space.sample(np.random.default_rng(0), 3)
-    content = pickle.dumps((sent, {n: np.asarray(c) for n, c in batch._columns.items()}, 3))
+    content = pickle.dumps((sent, {n: np.asarray(c) for n, c in batch.__columns__.items()}, 3))
     command = [sys.executable, "-c", ELSEWHERE]
     return subprocess.run(command, input=content, capture_output=True, env=environment(), check=False)
 

@@ -108,7 +108,7 @@ def search(
 
 
 def hashes(batches: list[Batch]) -> list[int]:
-    return [key for batch in batches for key in batch._space.hashes(batch).tolist()]
+    return [key for batch in batches for key in batch.__space__.hashes(batch).tolist()]
 
 
 # --- known optima ------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_no_point_is_asked_twice(problem: ts.Problem) -> None:
     keys = hashes(asked)
     assert len(keys) == len(set(keys))
     assert all(problem.space.contains(batch).all() for batch in asked)
-    canonical = [problem.space.canonical(batch._columns, len(batch)) for batch in asked]
+    canonical = [problem.space.canonical(batch.__columns__, len(batch)) for batch in asked]
     assert hashes(canonical) == keys
 
 
@@ -191,9 +191,9 @@ def test_coding_gives_back_the_points_it_was_made_of(problem: ts.Problem) -> Non
     again = coding.decode(coding.encode(batch))
     for name in problem.space.domains:
         if problem.space.domains[name].kind == "float":
-            np.testing.assert_allclose(again._columns[name], batch._columns[name], rtol=1e-12)
+            np.testing.assert_allclose(again.__columns__[name], batch.__columns__[name], rtol=1e-12)
         else:
-            np.testing.assert_array_equal(again._columns[name], batch._columns[name])
+            np.testing.assert_array_equal(again.__columns__[name], batch.__columns__[name])
 
 
 def test_start_leads_the_first_generation() -> None:
