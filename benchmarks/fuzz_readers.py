@@ -305,8 +305,8 @@ def folder_readers(folder: Path) -> Iterator[Reader]:
     from tradespace.problems.rendering.colmap import read_cameras
     from tradespace.problems.rendering.counts import FrameCounts
     from tradespace.problems.rendering.readers import read_scene
+    from tradespace.problems.serving.logs import engine_of, read_log
     from tradespace.problems.serving.mesh.workload import load
-    from tradespace.problems.serving.validate import engine_of, read_log
     from tradespace.search.cli.arguments import make_problem
     from tradespace.search.folder import find_run
 
@@ -369,12 +369,14 @@ def folder_readers(folder: Path) -> Iterator[Reader]:
     log = folder / "log"
     log.mkdir()
     row = {"arrival_ts": 0.0, "queued_ts": 0.1, "first_token_ts": 0.5, "last_token_ts": 1.5,
-           "prompt_tokens": 10, "output_tokens": 5}  # fmt: skip
+           "input_toks": 10, "output_toks": 5}  # fmt: skip
     lines = "".join(json.dumps({**row, "queued_ts": 0.1 * i}) + "\n" for i in range(4))
     yield Reader("vllm log", "text", (lines,), _text_file(log / "requests.jsonl", lambda p: read_log(log)))
     engine = {"kv_cache": {"num_gpu_blocks": 100, "block_size": 16}, "engine_kwargs": {"max_num_seqs": 8,
               "max_num_batched_tokens": 512}}  # fmt: skip
-    yield Reader("vllm meta", "json", (engine,), from_file(log, "meta.json", lambda p: engine_of(log)))
+    yield Reader(
+        "vllm meta", "json", (engine,), from_file(log, "meta.json", lambda p: engine_of(read_log(log)))
+    )
     functions = [{"model": 0, "arrival": [0.0, 1.0], "input": [5, 6], "output": [1, 2]}]
     yield Reader("mesh trace", "json", (functions,), from_file(folder, "m.json", lambda p: load(p, 2, 1.0)))
     import gzip

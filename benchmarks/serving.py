@@ -198,17 +198,19 @@ def main() -> None:
     gittins(paths[1] if len(paths) > 1 else None)
     hermes()
     if paths:
-        print("real vLLM log (RTX 4090, Llama-3.1-8B); peer: LLMServingSim, its own table")
+        print(f"real vLLM log {paths[0].name}")
         start = time.process_time()
-        for row in validate(paths[0]):
+        found = validate(paths[0])
+        for row in found.rows:
             bar = "" if row["bar"] is None else f"<= {row['bar']:.0%}"
-            peer = "" if row["peer"] is None else f" (peer {row['peer']:+.1%})"
+            peer = "" if row.get("peer") is None else f" (peer {row['peer']:+.1%})"
             show(
                 f"{row['quantity']}, requests {row['requests']}",
                 f"{row['error']:+.2%}{peer}",
                 bar,
                 row["within"],
             )
+        print("  " + "; ".join(found.notes))
         print(f"  fit and replay: {time.process_time() - start:.1f} CPU s")
     demo()
     print("missed: " + (", ".join(missed) or "nothing"))

@@ -1,154 +1,106 @@
 """The batching model against a real log: fitted on the first requests, scored on the others.
 
-Constants of the law are found by Nelder-Mead over whole simulations; nothing of the scored requests but
-their arrivals and lengths enters the fit. Beside ours stands what another simulator publishes for the
-same log.
+The whole log is simulated, as the first requests share the engine with those that follow; constants of the
+law are found by Nelder-Mead over such simulations. Nothing of the scored requests but their arrivals and
+lengths enters the fit. Where another simulator's figures for the same log lie beside it, they are shown.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...costmodels.architectures import ARCHITECTURES
-from ...costmodels.serving import widths
 from ...errors import DataError
-from ...hardware import device
-from ...hardware.catalog import names
 from .compiled import Array
 from .engine import Engine, Replay, simulate
 from .law import IterationLaw
-from .readers import open_text, read_json, read_trace
-from .trace import Trace
+from .logs import Log, engine_of, floors, published, read_log
 
 # A constant is its physical floor (datasheet bandwidth and peak) plus a positive excess, which is fitted.
-FITTED = ("fixed", "per_decode", "per_cached", "per_token", "per_pair", "per_prefill", "start_up")
-START = (2e-3, 1e-4, 2e-8, 2e-5, 1e-9, 1e-3, 0.1)
-# Published with LLMServingSim for its own simulation of this log, all 300 requests (bench summaries).
-PEER = {"mean latency": 0.005, "TTFT median": 0.008, "TPOT mean": 0.002}
+# Excesses start in these proportions, the first at half of a fast token's time above the floor.
+START = {
+    "fixed": 1.0, "per_decode": 0.05, "per_cached": 1e-5, "per_token": 1e-2, "per_pair": 5e-7,
+    "per_prefill": 0.5, "weights": 0.3, "start_up": 20.0,
+}  # fmt: skip
+WIDE = (-2.0, 0.0)  # logarithms of other starts, of the constants that have several optima
+FIRST, ROUNDS, EVALUATIONS = 250, 2, 500
+BARS = {"mean latency": 0.06, "TTFT median": 0.10, "TPOT mean": 0.08}
+EARLY, EARLY_BAR = 40, 0.20
 
 
-@dataclass(frozen=True, eq=False)
-class Log:
-    """A real run: the trace, and seconds from arrival to the first and last token of each request."""
+@dataclass(frozen=True)
+class Validation:
+    """Rows of quantity, requests, error, bar, within (and peer, where one is published); notes in words."""
 
-    trace: Trace
-    first: Array
-    last: Array
-
-    @property
-    def tpot(self) -> Array:
-        """Seconds a token after the first."""
-        return np.asarray((self.last - self.first) / np.maximum(self.trace.output - 1, 1))
-
-
-def read_log(path: str | Path) -> Log:
-    """A vLLM benchmark log with queued_ts, first_token_ts and last_token_ts a request."""
-    path = Path(path)
-    path = path / "requests.jsonl" if path.is_dir() else path
-    trace = read_trace(path, "vllm")
-    with open_text(path) as file:
-        rows: list[Mapping[str, Any]] = [json.loads(line) for line in file if line.strip()]
-    for i, row in enumerate(rows):
-        for key in ("first_token_ts", "last_token_ts"):
-            if not isinstance(row.get(key), int | float):
-                raise DataError(f"row {i + 1} of {path.name}: {key} is missing.")
-    queued, first, last = (
-        np.array([r[k] for r in rows]) for k in ("queued_ts", "first_token_ts", "last_token_ts")
-    )
-    order = np.argsort(queued, kind="stable")
-    return Log(trace, (first - queued)[order], (last - queued)[order])
-
-
-def engine_of(log: str | Path, default_blocks: int = 4096) -> Engine:
-    """Limits of the engine that made a log, from the `meta.json` beside it (defaults where there is none)."""
-    path = Path(log)
-    meta = (path if path.is_dir() else path.parent) / "meta.json"
-    if not meta.is_file():
-        return Engine(IterationLaw(), blocks=default_blocks)
-    record = read_json(meta)
-    try:
-        cache, limits = record["kv_cache"], record["engine_kwargs"]
-        numbers = {
-            "blocks": int(cache["num_gpu_blocks"]) - 1,  # vLLM keeps one block for padding
-            "block_size": int(cache["block_size"]),
-            "max_running": int(limits["max_num_seqs"]),
-            "token_budget": int(limits["max_num_batched_tokens"]),
-        }
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"{meta.name} must hold kv_cache (num_gpu_blocks, block_size) and engine_kwargs (max_num_seqs, "
-            f"max_num_batched_tokens): {type(error).__name__} {error}."
-        ) from None
-    odd = next((name for name, value in numbers.items() if not 1 <= value < 2**31), None)
-    if odd is not None:
-        raise DataError(f"{odd} in {meta.name} must be a count of at least 1, got {numbers[odd]}.")
-    return Engine(IterationLaw(), **numbers)
-
-
-def floors(log: str | Path) -> IterationLaw:
-    """The least a law can be on the log's device for its model, by datasheet; zeros where unknown."""
-    path = Path(log)
-    meta = (path if path.is_dir() else path.parent) / "meta.json"
-    record = read_json(meta) if meta.is_file() else {}
-    model = str(record.get("model", "")).rpartition("/")[2].lower()
-    label = str(record.get("hardware", {}).get("device_name", "")).lower().replace(" ", "")
-    found = [name for name in names() if name.partition("-")[0] in label]
-    if model not in ARCHITECTURES or not found:
-        return IterationLaw()
-    gpu, shape = device(found[0]), ARCHITECTURES[model]
-    w, peak = widths(shape), gpu.peak("bf16")
-    parameters = w["layers"] * w["layer_weights"]
-    return IterationLaw(
-        fixed=float(2 * (parameters + w["head_weights"]) / gpu.bandwidth),
-        per_cached=float(shape.cache_bytes() / gpu.bandwidth),
-        per_token=float(2 * parameters / peak),
-        per_pair=float(4 * w["query_width"] * w["layers"] / peak),
-    )
+    rows: list[dict[str, Any]]
+    notes: list[str]
 
 
 def fit(
-    log: Log, engine: Engine, requests: int = 100, rounds: int = 3, floor: IterationLaw | None = None
+    log: Log,
+    engine: Engine,
+    requests: int = 100,
+    *,
+    floor: IterationLaw | None = None,
+    exact: bool = True,
+    progress: Callable[[float], None] | None = None,
 ) -> Engine:
     """The engine with constants fitted to the first requests of a log, none below its `floor`.
 
-    Loss: mean absolute log error of the times to the first and to the last token.
+    Loss: mean absolute log error of the times to the first and to the last token and of the time a token.
+    exact: whether the cache's size is known; else it is fitted too. progress: called with the part done.
     """
-    floor = floor or IterationLaw()
     from scipy.optimize import minimize
 
-    trace = log.trace.first(requests)
+    floor = floor or IterationLaw()
+    pace = float(np.nanquantile(log.tpot[:requests], 0.05))
+    scale = 0.5 * max(pace - floor.weights, 0.1 * pace)
+    least = int((-(-(log.trace.input + log.trace.output) // engine.block_size)).max())
 
-    def loss(scale: Array) -> float:
-        replay = simulate(trace, _engine(engine, floor, scale))
-        errors = [
-            np.abs(np.log(ours / real[:requests]))
-            for ours, real in ((replay.ttft, log.first), (replay.last_token - trace.arrival, log.last))
-        ]
-        return float(np.mean(errors))
+    def made(logs: Array) -> Engine:
+        values = {k: scale * START[k] * float(np.exp(v)) for k, v in zip(START, logs, strict=False)}
+        start_up = values.pop("start_up")
+        law = IterationLaw(**{k: getattr(floor, k) + v for k, v in values.items()})
+        blocks = engine.blocks if exact else max(least, round(engine.blocks * float(np.exp(logs[-1]))))
+        return replace(engine, law=law, start_up=start_up, blocks=blocks)
 
-    best = np.zeros(len(FITTED))
-    for _ in range(rounds):
-        simplex = best + np.vstack([np.zeros(len(FITTED)), 0.5 * np.eye(len(FITTED))])
+    real = (log.first[:requests], log.last[:requests], log.tpot[:requests])
+    done = 0
+
+    def loss(logs: Array) -> float:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(min(1.0, done / (FIRST * len(WIDE) ** 2 + ROUNDS * EVALUATIONS)))
+        replay = simulate(log.trace, made(logs))
+        ours = (replay.ttft, replay.last_token - log.trace.arrival, replay.tpot)
+        return float(
+            sum(np.nanmean(np.abs(np.log(a[:requests] / b))) for a, b in zip(ours, real, strict=True))
+        )
+
+    steps = np.append(np.full(len(START), 0.5), [] if exact else [0.05])
+
+    def descend(start: Array, evaluations: int) -> tuple[float, Array]:
         found = minimize(
-            loss, best, method="Nelder-Mead",
-            options={"maxfev": 500, "xatol": 1e-3, "fatol": 1e-5, "initial_simplex": simplex},
+            loss, start, method="Nelder-Mead",
+            options={"maxfev": evaluations, "xatol": 1e-3, "fatol": 1e-5,
+                     "initial_simplex": start + np.vstack([np.zeros(len(steps)), np.diag(steps)])},
         )  # fmt: skip
-        best = found.x
-    return _engine(engine, floor, best)
+        return float(found.fun), found.x
 
-
-def _engine(engine: Engine, floor: IterationLaw, logs: Array) -> Engine:
-    values = dict(zip(FITTED, np.asarray(START) * np.exp(logs), strict=True))
-    start_up = float(values.pop("start_up"))
-    law = IterationLaw(**{k: getattr(floor, k) + float(v) for k, v in values.items()})
-    return Engine(law, engine.blocks, engine.block_size, engine.max_running, engine.token_budget,
-                  engine.swap, start_up)  # fmt: skip
+    starts = [np.zeros(len(steps)) for _ in itertools.product(WIDE, WIDE)]
+    for start, (token, start_up) in zip(starts, itertools.product(WIDE, WIDE), strict=True):
+        start[list(START).index("per_token")] = token
+        start[list(START).index("start_up")] = start_up
+    best = min((descend(start, FIRST) for start in starts), key=lambda pair: pair[0])[1]
+    for _ in range(ROUNDS):
+        best = descend(best, EVALUATIONS)[1]
+    return made(best)
 
 
 def errors(log: Log, replay: Replay, rows: slice) -> dict[str, float]:
@@ -165,42 +117,49 @@ def errors(log: Log, replay: Replay, rows: slice) -> dict[str, float]:
     }
 
 
-BARS = {"mean latency": 0.03, "TTFT median": 0.03, "TPOT mean": 0.02, "TPOT per request": 0.10}
-EARLY, EARLY_BAR = 40, 0.20
+def validate(
+    path: str | Path,
+    fitted_on: int = 100,
+    *,
+    kv_tokens: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Validation:
+    """Fit on the first requests of a log, score on the others.
 
+    kv_tokens: tokens that the engine's cache holds, where the log does not tell. The last row is the time
+    to first token of the first requests, before the queue builds up: those are among the fitted ones, and
+    the only part of an overloaded log that tests a lightly loaded engine.
 
-def validate(path: str | Path, fitted_on: int = 100) -> list[dict[str, Any]]:
-    """Rows of quantity, ours (held out), bar, peer (its own figure on all requests), within.
-
-    The last row is the time to first token of the first requests, before the queue builds up: those
-    are among the fitted ones, and the only part of an overloaded log that tests a lightly loaded engine.
+    Raises DataError for a log that cannot be read, is too short, or says nothing of its cache.
     """
     log = read_log(path)
     if len(log.trace) <= fitted_on:
         raise DataError(f"a log of {len(log.trace)} requests is too short to fit on {fitted_on} of them.")
-    engine = fit(log, engine_of(path), fitted_on, floor=floors(path))
-    replay = simulate(log.trace, engine)
-    held_out = errors(log, replay, slice(fitted_on, None))
-    rows = [
-        {
-            "quantity": name,
-            "requests": f"{fitted_on + 1} to {len(log.trace)}",
-            "error": value,
-            "bar": BARS.get(name),
-            "peer": PEER.get(name),
-            "within": None if name not in BARS else abs(value) <= BARS[name],
-        }
-        for name, value in held_out.items()
-    ]
+    if not np.isfinite(log.tpot[:fitted_on]).any():
+        raise DataError(
+            f"none of the first {fitted_on} requests has two tokens, of which a pace could be fitted."
+        )
+    engine, source, exact = engine_of(log, kv_tokens, fitted_on)
+    engine = fit(log, engine, fitted_on, floor=floors(log), exact=exact, progress=progress)
+    replay, peer = simulate(log.trace, engine), published(path)
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, first: int, last: int, error: float, bar: float | None) -> None:
+        known = {"peer": peer.get(name) if first > 1 else None} if peer else {}
+        within = None if bar is None else abs(error) <= bar
+        row = {"quantity": name, "requests": f"{first} to {last}", "error": error, "bar": bar}
+        rows.append(row | known | {"within": within})
+
+    for name, error in errors(log, replay, slice(fitted_on, None)).items():
+        add(name, fitted_on + 1, len(log.trace), error, BARS.get(name))
     early = errors(log, replay, slice(0, EARLY))["TTFT per request"]
-    rows.append(
-        {
-            "quantity": "TTFT per request",
-            "requests": f"1 to {EARLY}",
-            "error": early,
-            "bar": EARLY_BAR,
-            "peer": None,
-            "within": early <= EARLY_BAR,
-        }
-    )
-    return rows
+    add("TTFT per request", 1, EARLY, early, EARLY_BAR)
+    tokens = engine.blocks * engine.block_size
+    notes = [f"cache of {tokens:,} tokens: {source}{'' if exact else ', then fitted'}"]
+    if log.failed:
+        notes.append(f"{log.failed} requests without an answer are left out")
+    if peer:
+        notes.append(
+            "peer: another simulator's own figures, of all requests, from the summary beside the log"
+        )
+    return Validation(rows, notes)

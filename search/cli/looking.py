@@ -108,6 +108,12 @@ def validate(
     log: Annotated[
         Path | None, typer.Option("--log", metavar="DIR", help="Of serving: the log of a vLLM benchmark.")
     ] = None,
+    kv_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--kv-tokens", min=1, help="Of serving: tokens the cache holds, where the log is silent."
+        ),
+    ] = None,
     family: Families = None,
     shapes: Annotated[int, typer.Option("--shapes", min=8, help="Fresh shapes to time a family.")] = 25,
     plot: Annotated[
@@ -119,6 +125,6 @@ def validate(
     from .measuring import validate_models, validate_serving
 
     if what == "serving":
-        validate_serving(log, json)
+        validate_serving(log, kv_tokens, json)
     else:
         validate_models(device, profiles, family or [], shapes, plot, json)

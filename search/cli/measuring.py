@@ -125,19 +125,21 @@ def validate_models(
         console().print(f"\n[dim]picture[/]     {plot}")
 
 
-def validate_serving(log: Path | None, json: bool) -> None:
+def validate_serving(log: Path | None, kv_tokens: int | None, json: bool) -> None:
     """Fit the serving simulator on the first requests of a real log, score it on the others."""
     from ...problems.serving.validate import validate
 
     if log is None:
         raise DataError("validate serving needs --log DIR, the folder of a vLLM benchmark log.")
-    with console(stderr=True).status("fitting and replaying"):
-        found = validate(log)
+    with fraction_bar(json) as progress:
+        found = validate(log, kv_tokens=kv_tokens, progress=lambda part: progress(part, "fitting"))
     if json:
-        print_json(found)
-        return
-    cells = [[_words(value) for value in row.values()] for row in found]
-    console().print(rows(table(f"simulated against {log.name}", *found[0]), [tuple(c) for c in cells]))
+        print_json(found.rows)
+    else:
+        cells = [tuple(_words(value) for value in row.values()) for row in found.rows]
+        console().print(rows(table(f"simulated against {log.name}", *found.rows[0]), cells))
+    for note in found.notes:
+        console(stderr=json).print(f"[dim]{note}[/]")
 
 
 def _words(value: object) -> str:

@@ -15,10 +15,7 @@ import tradespace as ts
 from tradespace.errors import DataError, SpaceError
 from tradespace.problems.serving import applications
 from tradespace.problems.serving.deploy import load_scheduler, save_plan
-from tradespace.problems.serving.engine import Engine, simulate
-from tradespace.problems.serving.generate import requests
 from tradespace.problems.serving.hermes import Hermes
-from tradespace.problems.serving.law import IterationLaw
 from tradespace.problems.serving.pdgraph import (
     PDGraph,
     Recorder,
@@ -33,7 +30,6 @@ from tradespace.problems.serving.prewarm import trigger_age
 from tradespace.problems.serving.report import figures, summary
 from tradespace.problems.serving.scheduler import HermesScheduler
 from tradespace.problems.serving.trace import Stage
-from tradespace.problems.serving.validate import validate
 
 
 @pytest.fixture(scope="module")
@@ -281,32 +277,6 @@ def test_a_failing_call_frees_its_slot_and_an_unknown_backend_is_named() -> None
         return await scheduler.submit(app, "a", lambda: 7)
 
     assert asyncio.run(play()) == 7
-
-
-# --- against a log ------------------------------------------------------------------------------------
-def test_a_made_log_is_fitted_and_the_rest_predicted(tmp_path: Path) -> None:
-    """Latency and pace; a first token at light load hangs on where in an iteration a request comes."""
-    law = IterationLaw(fixed=0.02, per_decode=2e-4, per_cached=2e-7, per_token=9e-5)
-    trace = requests(180, rate=6.0, input_mean=300, output_mean=60)
-    real = simulate(trace, Engine(law))
-    lines = [
-        json.dumps(
-            {
-                "input_toks": int(trace.input[i]),
-                "output_toks": int(trace.output[i]),
-                "queued_ts": float(trace.arrival[i]),
-                "first_token_ts": float(real.first_token[i]),
-                "last_token_ts": float(real.last_token[i]),
-            }
-        )
-        for i in range(180)
-    ]
-    (tmp_path / "requests.jsonl").write_text("\n".join(lines))
-    rows = validate(tmp_path)
-    found = {r["quantity"]: r["error"] for r in rows[:-1]}
-    assert abs(found["mean latency"]) < 0.02
-    assert abs(found["TPOT mean"]) < 0.02
-    assert found["TPOT per request"] < 0.05
 
 
 def test_recorded_containers_of_no_length_are_served(tmp_path: Path) -> None:
