@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, GoalError, nearest
+from ..text import read_text
 from ..units import parse
 from .record import KINDS, Device, Quantity
 
@@ -31,10 +32,10 @@ MOST_BYTES = 2**20
 NEW_FIELD = re.compile(r"peak\.\w+")
 
 
-def read_device(path: Path, known: Any) -> Device:
+def read_device(path: Path, known: Callable[[str], Device], after: tuple[Path, ...] = ()) -> Device:
     """The device that a TOML file describes.
 
-    known: a function from a name to a shipped device, for `like`.
+    known: a function from a name to a shipped device, for `like`. after: the files that led here by it.
     Raises DataError, naming the file, the field and the remedy.
     """
     written = _parsed(path)
@@ -51,31 +52,32 @@ def read_device(path: Path, known: Any) -> Device:
             '"dram.bandwidth" = { value = "2TB/s", source = "...", kind = "datasheet" }'
         )
     if "like" in written:
-        return _changed(_base(written["like"], known, path), name, written, given, path)
+        return _changed(_base(written["like"], known, path, after), name, written, given, path)
     return _whole(name, written, given, path)
 
 
-def _base(like: Any, known: Any, path: Path) -> Device:
+def _base(like: Any, known: Callable[[str], Device], path: Path, after: tuple[Path, ...]) -> Device:
     """The device that a file starts from, itself perhaps of a file."""
     if not isinstance(like, str):
         raise DataError(f'like in {path} must be the name of a device, such as "a100-sxm-80gb", got {like!r}')
-    try:
-        found: Device = known(like)
-    except RecursionError:
-        raise DataError(f"like in {path} leads back to the file itself; name a known device") from None
-    return found
+    if not like.endswith(".toml"):
+        return known(like)
+    before = (*after, path.resolve())
+    if Path(like).resolve() in before:
+        raise DataError(f"like in {path} leads back to the file itself; name a known device")
+    return read_device(Path(like), known, before)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path} is larger than {MOST_BYTES:,} B; a device file is a page of text")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path, "device file"))
     except FileNotFoundError:
         raise DataError(
             f"there is no device file '{path}'; 'optimize devices' lists the known ones"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"the device file {path} cannot be read: {error}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DataError(f"the device file {path} is not TOML: {error}") from None

@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from ..arrays import UNREADABLE, members
 from ..errors import DataError
+from ..text import decode
 from .table import Table
 from .tail import Tail
 
@@ -81,10 +82,10 @@ class RunFolder:
     def read_json(self, name: str) -> dict[str, Any]:
         """Read plain data. Raises DataError where the file is missing or damaged."""
         try:
-            data = json.loads((self.path / name).read_text())
+            data = json.loads(decode((self.path / name).read_bytes(), name))
         except FileNotFoundError:
             raise DataError(f"'{self.path}' holds no {name}; is it the folder of a run?") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"'{self.path / name}' cannot be read: {error}") from None
         if not isinstance(data, dict):
             raise DataError(f"'{self.path / name}' does not hold an object.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import nullcontext, suppress
@@ -21,6 +20,7 @@ from ..problems.parameters import recordable
 from ..problems.problem import Problem
 from ..solvers.base import AskTell, Budget, Certificate, OneShot, Solver
 from ..solvers.portfolio import select
+from ..text import read_json
 from .executors import Evaluator
 from .folder import RunFolder
 from .provenance import provenance
@@ -343,10 +343,7 @@ def start_batch(problem: Problem, start: Start) -> Batch | None:
         if best is None:
             raise DataError(f"the run '{path}' has no answer to start from.")
         return problem.space.batch(best)
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"--start '{path}' cannot be read: {error}") from None
+    data = read_json(path, "start point")
     if isinstance(data, Mapping) and isinstance(data.get("best"), Mapping):
         data = data["best"].get("point")
     if not isinstance(data, Mapping):

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from ...errors import DataError, SpaceError
+from ...text import parse_json, read_text
 
 FORMAT = "tradespace astraea schedule"
 
@@ -94,10 +95,7 @@ class Schedule:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` writes. DataError where it is something else."""
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"A schedule must be JSON, got text that is not ({error}).") from None
+        content = parse_json(text, "the schedule")
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise DataError(f'A schedule must be a JSON object with "format": "{FORMAT}", got another.')
         budgets = content.get("budgets")
@@ -118,11 +116,7 @@ class Schedule:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read a file that `save` wrote."""
-        try:
-            text = Path(path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"The schedule {path} cannot be read ({error}).") from None
-        return cls.from_json(text)
+        return cls.from_json(read_text(path, "schedule"))
 
 
 def as_schedule(schedule: Schedule | Iterable[float] | None, steps: int) -> Schedule:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import DataError
+from ...text import read_json
 from .law import TENTHS
 from .shares import Tenths, plain
 
@@ -102,10 +103,7 @@ class Sensitivities:
     @classmethod
     def load(cls, path: Path) -> Sensitivities:
         """A file of the user's."""
-        try:
-            return cls.from_record(json.loads(path.read_text()), f"the sensitivities in {path}")
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise DataError(f"the sensitivities in {path} cannot be read: {error}") from None
+        return cls.from_record(read_json(path, "file of sensitivities"), f"the sensitivities in {path}")
 
 
 def shipped() -> Sensitivities:

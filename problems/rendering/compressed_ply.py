@@ -6,14 +6,14 @@ the largest, colour and opacity in 8 bits each; optional harmonics in 8 bits ove
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import DataError
-from .ply import Columns, Element, exponential, need, read_rows, rest_names, stack, vertices, with_rest
+from .ply import Columns, exponential, need, rest_names, stack, vertices, with_rest
+from .polygon import Element
 
 Array = npt.NDArray[Any]
 CHUNK = 256
@@ -22,7 +22,7 @@ PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
 AXES = ("x", "y", "z")
 
 
-def read_compressed_ply(path: Path, elements: dict[str, Element]) -> Columns:
+def read_compressed_ply(elements: dict[str, Element]) -> Columns:
     """A scene with the tables `chunk` and `vertex`, and `sh` where it has more than one colour."""
     vertex, chunk = vertices(elements), elements["chunk"]
     need(vertex, *PACKED)
@@ -30,7 +30,7 @@ def read_compressed_ply(path: Path, elements: dict[str, Element]) -> Columns:
     need(chunk, *ranges)
     if chunk.count * CHUNK < vertex.count:
         raise DataError(f"it has {chunk.count:,} chunks of {CHUNK}, too few for {vertex.count:,} Gaussians.")
-    rows, chunks = read_rows(path, vertex), read_rows(path, chunk)
+    rows, chunks = vertex.rows, chunk.rows
     of = np.arange(vertex.count) // CHUNK
     position = _unpack(rows["packed_position"], (21, 11, 0), (11, 10, 11))
     means = _within(position, chunks, [f"{{}}_{a}" for a in AXES], of)
@@ -38,7 +38,7 @@ def read_compressed_ply(path: Path, elements: dict[str, Element]) -> Columns:
     scales = exponential(_within(size, chunks, [f"{{}}_scale_{a}" for a in AXES], of))
     colour = _unpack(rows["packed_color"], (24, 16, 8, 0), (8, 8, 8, 8))
     light = colour[:, :3]
-    if "min_r" in (chunk.dtype.names or ()):
+    if "min_r" in chunk.columns:
         need(chunk, *(f"{end}_{c}" for c in "rgb" for end in ("min", "max")))
         light = _within(light, chunks, [f"{{}}_{c}" for c in "rgb"], of)
     constant = (light - 0.5) / C0
@@ -47,7 +47,7 @@ def read_compressed_ply(path: Path, elements: dict[str, Element]) -> Columns:
         table = elements["sh"]
         if table.count != vertex.count:
             raise DataError(f"its element 'sh' has {table.count:,} rows for {vertex.count:,} Gaussians.")
-        packed = stack(read_rows(path, table), rest_names(table))
+        packed = stack(table.rows, rest_names(table))
         share = np.where(packed == 0, 0, np.where(packed == 255, 1, (packed + 0.5) / 256))
         rest = ((share - 0.5) * 8).astype(np.float32)
     quaternions = _rotation(np.asarray(rows["packed_rotation"], np.uint32))

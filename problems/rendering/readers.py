@@ -9,8 +9,9 @@ import numpy as np
 from ...errors import DataError
 from .compressed_ply import read_compressed_ply
 from .gaussians import Gaussians
-from .ply import Columns, read_header, read_ply
+from .ply import MOST_GAUSSIANS, TABLES, Columns, read_ply
 from .points import read_points
+from .polygon import read_tables
 from .sog import level_files, read_sog
 from .spz import read_spz
 
@@ -72,12 +73,12 @@ def _parts(path: Path, level: int) -> list[Columns]:
     with path.open("rb") as file:
         magic = file.read(4)
     if magic[:3] == b"ply":
-        elements = read_header(path)
-        return [(read_compressed_ply if "chunk" in elements else read_ply)(path, elements)]
+        elements = read_tables(path, TABLES, MOST_GAUSSIANS)
+        return [(read_compressed_ply if "chunk" in elements else read_ply)(elements)]
     if path.suffix == ".npz":
         return [read_points(path)]
     if magic[:2] == b"PK":
         return [read_sog(path)]
-    if magic[:2] == b"\x1f\x8b":
+    if magic[:2] == b"\x1f\x8b" or magic == b"NGSP":
         return [read_spz(path)]
     raise DataError(f"its first bytes {magic!r} are those of no known format; give {FORMATS}.")

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
+from ...text import read_json
 from .applications import SLOTS
 from .hermes import Hermes
 from .pdgraph import Prospects
-from .readers import read_json
 from .scheduler import HermesScheduler
 from .trace import LANGUAGE
 
@@ -50,7 +50,7 @@ def load_scheduler(path: str | Path, *, backends: Mapping[str, int], **settings:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no plan '{path}'; write one with 'optimize apply RUN'.")
-    record = read_json(path)
+    record = read_json(path, "plan")
     if not isinstance(record, dict) or record.get("form") != FORM:
         raise DataError(f"{path.name} is no Hermes plan ({FORM}).")
     known = Prospects(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import SpaceError
+from ...text import read_records
 from ..batch import Batch
 from ..goal import Metric
 from ..problem import Problem, param
@@ -29,7 +30,7 @@ from .pdgraph import PDGraph, Prospects, Recorder, Run, prospects, read_graphs, 
 from .policies import Scene, make
 from .prewarm import NEVER, prepared
 from .ranks import gittins_table, level_starts
-from .readers import read_trace
+from .readers import Records, trace_of
 from .trace import LANGUAGE, Stage, Trace
 
 if TYPE_CHECKING:
@@ -338,9 +339,10 @@ def _announce_overload(load: float, count: int) -> None:
 def _graphs(trace: Path | None) -> dict[str, PDGraph]:
     if trace is None:
         return applications.graphs()
-    if ".json" in trace.name:
+    rows = read_records(trace, "trace file")
+    if len(rows) == 1 and all(isinstance(units, dict) for units in rows[0].values()):
         return read_graphs(trace)
-    return graphs_of(read_trace(trace))
+    return graphs_of(trace_of(Records(trace.name, rows)))
 
 
 @lru_cache(maxsize=8)

@@ -7,8 +7,6 @@ and where known scheduled_ts of each request) and where known `meta.json` (engin
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +21,10 @@ from ...costmodels.serving import widths
 from ...errors import DataError
 from ...hardware import device
 from ...hardware.catalog import names
+from ...text import Record, read_json, read_records, read_text
 from .compiled import Array
 from .engine import Engine
 from .law import IterationLaw
-from .readers import UNREADABLE, open_text, read_json
 from .trace import Trace
 
 REQUESTS, META, USAGE = "requests.jsonl", "meta.json", "timeseries.csv"
@@ -103,11 +101,8 @@ def read_log(path: str | Path) -> Log:
     Raises DataError for a missing column, a time that runs backwards, or a file without answers.
     """
     path = find(path)
-    try:
-        with open_text(path) as file:
-            read = [_row(line, f"row {n} of {path.name}") for n, line in enumerate(file, 1) if line.strip()]
-    except UNREADABLE as error:
-        raise DataError(f"{path.name} cannot be read as a log: {error}") from None
+    records = read_records(path, "log")
+    read = [_row(found, f"row {n} of {path.name}") for n, found in enumerate(records, 1)]
     rows = [row for row in read if all(row[key] for key in ANSWERED)]
     if not rows:
         raise DataError(f"{path.name} has no answered requests.")
@@ -135,20 +130,12 @@ def _usage(path: Path) -> tuple[tuple[float, float], ...]:
     if not path.is_file():
         return ()
     try:
-        with open_text(path) as file:
-            rows = list(csv.DictReader(file))
-        return tuple((float(row["t"]), float(row["kv_cache_pct"]) / 100) for row in rows)
-    except UNREADABLE as error:
+        return tuple((float(row["t"]), float(row["kv_cache_pct"]) / 100) for row in read_records(path))
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path.name} must have the columns t and kv_cache_pct of numbers: {error}") from None
 
 
-def _row(line: str, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where} is no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{where} must be an object, got {line.strip()[:40]}.")
+def _row(found: Record, where: str) -> Record:
     row = {key: found.get(key) for key in (*LENGTHS, *TIMES, "scheduled_ts")}
     for key, value in row.items():
         if value is None and key not in ("queued_ts", *LENGTHS):
@@ -309,7 +296,7 @@ def published(path: str | Path) -> dict[str, float]:
     quantities = {"Latency Mean": "mean latency", "TTFT Median": "TTFT median", "TPOT Mean": "TPOT mean"}
     found: dict[str, float] = {}
     for file in sorted({*folder.glob("*summary*.txt"), *folder.parent.glob("validation/*summary*.txt")}):
-        for line in file.read_text(errors="replace").splitlines():
+        for line in read_text(file, "summary").splitlines():
             match = re.fullmatch(r"\s*(\w+ \w+)\s+([\d.]+)\s+([\d.]+)\s+\S+\s*", line)
             if match and match[1] in quantities and float(match[2]) > 0:
                 found[quantities[match[1]]] = float(match[3]) / float(match[2]) - 1

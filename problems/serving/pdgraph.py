@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, nearest
+from ...text import read_json
 from .compiled import Array
-from .readers import read_json
 from .trace import LANGUAGE, Stage
 
 END, START = "end", "start"
@@ -133,7 +133,7 @@ def read_graphs(path: str | Path) -> dict[str, PDGraph]:
     Raises DataError for an unknown backend, a missing field, or a loop that never ends.
     """
     path = Path(path)
-    record = read_json(path)
+    record = read_json(path, "file of graphs")
     if not isinstance(record, dict) or not all(isinstance(units, dict) for units in record.values()):
         raise DataError(f"{path.name} must hold an object from applications to units.")
     try:

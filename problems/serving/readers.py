@@ -1,224 +1,273 @@
 """Readers of public trace formats into the one schema; `read_trace` finds out which it is.
 
-Azure LLM inference 2023, Mooncake, BurstGPT, Azure Functions 2019 and 2021, logs of vLLM benchmarks, and
-plain CSV with the columns of `COLUMNS`. Files may be gzipped.
+Azure LLM inference 2023 and 2024, Mooncake, BurstGPT, Azure Functions 2019 and 2021, logs of vLLM
+benchmarks, and plain CSV with the columns of `COLUMNS`. Any of them may be a delimited table, JSON lines or
+a JSON array (see `tradespace.text`), with times as in `tradespace.times`. Rows without input or output
+tokens are no requests: they are left out and counted.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import json
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from ...errors import DataError, nearest
+from ...text import Record, read_records
+from ...times import seconds
 from .compiled import Array
 from .trace import LANGUAGE, Stage, Trace
 
 COLUMNS = ("arrival", "class", "input", "output", "deadline", "application", "stage", "backend", "seconds")
-UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, OSError,
-              RecursionError, csv.Error, zlib.error)  # fmt: skip
-Rows = list[Mapping[str, Any]]
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+MISSING = {"", "nan", "null", "none"}
 
 
-def open_text(path: Path) -> TextIO:
-    """A text file, gzipped or not; DataError where there is none."""
-    if not path.is_file():
-        raise DataError(f"there is no trace file '{path}'.")
-    return gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
+@dataclass(frozen=True, eq=False)
+class Records:
+    """The rows of a trace file, the file's name for sentences, and the zone of times without an offset."""
 
+    name: str
+    rows: Sequence[Record]
+    zone: str = "UTC"
 
-def read_json(path: str | Path) -> Any:
-    """What a JSON file holds, gzipped or not; DataError where it is missing or no JSON."""
-    path = Path(path)
-    with open_text(path) as file:
+    def refuse(self, row: int, key: str, must: str, cell: object) -> DataError:
+        """The sentence about a cell; row counts from 0."""
+        if _missing(cell):
+            return DataError(f"row {row + 1} of {self.name}: {key} is missing.")
+        return DataError(f"row {row + 1} of {self.name}: {key} must be {must}, got {cell!r}.")
+
+    def number(self, row: int, key: str) -> float:
+        """One number."""
+        cell = self.rows[row].get(key)
         try:
-            return json.load(file)
-        except (ValueError, OSError, EOFError, RecursionError, zlib.error) as error:
-            raise DataError(f"{path.name} is no JSON: {error}") from None
+            value = float("missing" if isinstance(cell, bool) or cell is None else cell)
+        except (TypeError, ValueError, OverflowError):
+            raise self.refuse(row, key, "a number", cell) from None
+        if not np.isfinite(value):
+            raise self.refuse(row, key, "a finite number", cell)
+        return value
+
+    def numbers(self, key: str) -> Array:
+        """A column of numbers (rows,)."""
+        return np.array([self.number(row, key) for row in range(len(self.rows))], float)
+
+    def times(self, rows: Sequence[int], key: str, unit: str = "1") -> tuple[list[Decimal], bool]:
+        """A column of times at some rows, in seconds, and whether they are dates."""
+        try:
+            return seconds((self.rows[row].get(key) for row in rows), unit, self.zone)
+        except ValueError as error:
+            place, cell = error.args
+            must = "a time, such as 2024-05-10 00:00:00.5+00:00 or a number,"
+            raise self.refuse(rows[place], key, must, cell) from None
+
+    def count(self, row: int, key: str) -> int:
+        """A whole number, 0 where the cell is empty."""
+        cell = self.rows[row].get(key)
+        if _missing(cell):
+            return 0
+        value = self.number(row, key)
+        if not (value >= 0 and value == int(value)):
+            raise self.refuse(row, key, "a whole number of at least 0", cell)
+        return int(value)
+
+    def requests(
+        self, arrival: str, input: str, output: str, unit: str = "1", from_first: bool = True, **more: Any
+    ) -> Trace:
+        """A trace of the rows with tokens in and out, by time of arrival.
+
+        arrival, input, output: names of columns. unit: seconds that a number in `arrival` counts.
+        from_first: whether time counts from the first arrival even where arrivals are no dates.
+        more: functions of the list of rows kept, for `Trace.of_requests`.
+        """
+        lengths = [(self.count(i, input), self.count(i, output)) for i in range(len(self.rows))]
+        kept = [i for i, pair in enumerate(lengths) if min(pair) > 0]
+        if not kept:
+            raise DataError(f"{self.name} has no requests: none of its rows has both {input} and {output}.")
+        times, dates = self.times(kept, arrival, unit)
+        order = sorted(range(len(kept)), key=times.__getitem__)
+        origin = times[order[0]] if dates or from_first else Decimal(0)
+        rows = [kept[i] for i in order]
+        return Trace.of_requests(
+            [float(times[i] - origin) for i in order],
+            [lengths[i][0] for i in rows],
+            [lengths[i][1] for i in rows],
+            left_out=len(self.rows) - len(kept),
+            name=self.name,
+            **{key: make(rows) for key, make in more.items()},
+        )
 
 
-def read_trace(path: str | Path, form: str | None = None) -> Trace:
-    """A trace file of any known format; DataError names the row and column at fault."""
+def _missing(cell: object) -> bool:
+    return cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING)
+
+
+def read_trace(path: str | Path, form: str | None = None, zone: str = "UTC") -> Trace:
+    """A trace file of any known format; DataError names the row and column at fault.
+
+    form: its format, a key of FORMATS, found out by its columns by default.
+    zone: the time zone of stamps without an offset, such as "America/New_York".
+    """
     path = Path(path)
-    try:
-        return _read_trace(path, form)
-    except UNREADABLE as error:
-        raise DataError(f"{path.name} cannot be read as a trace: {type(error).__name__}: {error}") from None
+    return trace_of(Records(path.name, read_records(path, "trace file"), zone), form)
 
 
-def _read_trace(path: Path, form: str | None) -> Trace:
-    rows = list(_records(path))
-    if not rows:
-        raise DataError(f"{path.name} has no rows.")
+def trace_of(records: Records, form: str | None = None) -> Trace:
+    """The trace of rows already read; a warning says how many rows are no requests."""
+    name = records.name
+    if not records.rows:
+        raise DataError(f"{name} has no rows.")
     if form is None:
-        header = set(rows[0])
+        header = set(records.rows[0])
         form = next((f for f, (needs, _) in FORMATS.items() if needs <= header), None)
         if form is None:
             raise DataError(
-                f"{path.name} has the columns {', '.join(sorted(header)[:8])}, those of no known format; "
+                f"{name} has the columns {', '.join(sorted(map(str, header))[:8])}, those of no known format; "
                 f"a plain CSV needs arrival, input, output."
             )
     if form not in FORMATS:
         raise DataError(f"unknown trace format '{form}'; {nearest(form, FORMATS)}")
-    return FORMATS[form][1](rows, path.name)
+    try:
+        trace = FORMATS[form][1](records)
+    except UNREADABLE as error:
+        raise DataError(f"{name} cannot be read as a trace: {type(error).__name__}: {error}") from None
+    if trace.left_out:
+        warnings.warn(
+            f"{trace.left_out:,} of {len(records.rows):,} rows of {name} have no input or no output tokens; "
+            "they are left out.",
+            stacklevel=3,
+        )
+    return trace
 
 
-def _records(path: Path) -> Iterator[Mapping[str, Any]]:
-    with open_text(path) as file:
-        if ".json" in path.name:
-            for line, text in enumerate(file):
-                if text.strip():
-                    try:
-                        yield json.loads(text)
-                    except json.JSONDecodeError as error:
-                        raise DataError(f"row {line + 1} of {path.name} is no JSON: {error}") from None
-        else:
-            yield from csv.DictReader(file)
+def azure_llm(records: Records) -> Trace:
+    """Azure LLM inference traces of 2023 and 2024."""
+    return records.requests("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
-def _column(rows: Rows, name: str, key: str, default: float | None = None, form: Any = float) -> Array:
-    values = []
-    for i, row in enumerate(rows):
-        cell = row.get(key)
-        if cell is None or cell == "":
-            if default is None:
-                raise DataError(f"row {i + 1} of {name}: {key} is missing.")
-            values.append(default)
-            continue
-        try:
-            values.append(form(cell))
-        except (TypeError, ValueError):
-            raise DataError(f"row {i + 1} of {name}: {key} must be a number, got {cell!r}.") from None
-    return np.array(values, float)
-
-
-def _stamp(text: str) -> float:
-    day = datetime.fromisoformat(text[:26])
-    return day.timestamp()
-
-
-def _sorted(arrival: Array) -> tuple[Array, Array]:
-    order = np.argsort(arrival, kind="stable")
-    return order, arrival[order] - arrival[order[0]]
-
-
-def azure_llm(rows: Rows, name: str) -> Trace:
-    """Azure LLM inference traces of 2023."""
-    arrival = _column(rows, name, "TIMESTAMP", form=_stamp)
-    tokens = [_column(rows, name, key) for key in ("ContextTokens", "GeneratedTokens")]
-    return Trace.of_requests(arrival - arrival[0], *tokens, name=name)
-
-
-def mooncake(rows: Rows, name: str) -> Trace:
+def mooncake(records: Records) -> Trace:
     """Mooncake: milliseconds, lengths, and hashes of 512-token prefix blocks."""
-    for i, row in enumerate(rows):
-        if not isinstance(row.get("hash_ids"), list):
-            raise DataError(f"row {i + 1} of {name}: hash_ids is missing.")
-    arrival = _column(rows, name, "timestamp") / 1e3
-    lengths = [_column(rows, name, key) for key in ("input_length", "output_length")]
-    prefix = [row["hash_ids"] for row in rows]
-    return Trace.of_requests(arrival, *lengths, prefix=prefix, prefix_tokens=512, name=name)
+    for i, row in enumerate(records.rows):
+        blocks = row.get("hash_ids")
+        if not isinstance(blocks, list) or not all(type(block) in {int, str} for block in blocks):
+            raise records.refuse(i, "hash_ids", "a list of whole numbers or texts", blocks)
+    return records.requests(
+        "timestamp", "input_length", "output_length", "0.001",
+        prefix=lambda kept: [records.rows[i]["hash_ids"] for i in kept], prefix_tokens=lambda _: 512,
+    )  # fmt: skip
 
 
-def burstgpt(rows: Rows, name: str) -> Trace:
-    """BurstGPT: seconds, model, request and response tokens; rows that failed (no response) are left out."""
-    kept = [row for row in rows if str(row.get("Response tokens", "")) not in {"0", "0.0"}]
-    if not kept:
-        raise DataError(f"{name}: no row has response tokens.")
-    labels = [str(row.get("Model", "request")) for row in kept]
-    classes = sorted(set(labels))
-    arrival = _column(kept, name, "Timestamp")
-    tokens = [_column(kept, name, key) for key in ("Request tokens", "Response tokens")]
-    kind = [classes.index(label) for label in labels]
-    return Trace.of_requests(arrival - arrival[0], *tokens, kind=kind, classes=classes, name=name)
+def burstgpt(records: Records) -> Trace:
+    """BurstGPT: seconds, model, request and response tokens; calls that failed have no response."""
+    labels = [str(row.get("Model") or "request") for row in records.rows]
+
+    def kinds(kept: list[int]) -> list[int]:
+        number = {label: i for i, label in enumerate(classes(kept))}
+        return [number[labels[i]] for i in kept]
+
+    def classes(kept: list[int]) -> list[str]:
+        return sorted({labels[i] for i in kept})
+
+    columns = ("Timestamp", "Request tokens", "Response tokens")
+    return records.requests(*columns, kind=kinds, classes=classes)
 
 
-def functions_2021(rows: Rows, name: str) -> Trace:
+def functions_2021(records: Records) -> Trace:
     """Azure Functions 2021: invocations of containers; arrival is the end less the duration."""
-    seconds = _column(rows, name, "duration")
-    order, arrival = _sorted(_column(rows, name, "end_timestamp") - seconds)
-    runs = [[Stage(str(rows[i]["func"])[:8], "container", seconds=float(seconds[i]))] for i in order]
+    rows, spent = records.rows, records.numbers("duration")
+    ends, _ = records.times(range(len(rows)), "end_timestamp")
+    starts = [end - Decimal(str(seconds)) for end, seconds in zip(ends, spent.tolist(), strict=True)]
+    order = sorted(range(len(rows)), key=starts.__getitem__)
     kinds = [str(rows[i]["func"])[:8] for i in order]
-    return Trace.of_applications(arrival, kinds, runs, backends=("container",), name=name)
+    return Trace.of_applications(
+        [float(starts[i] - starts[order[0]]) for i in order],
+        kinds,
+        [[Stage(kind, "container", seconds=float(spent[i]))] for kind, i in zip(kinds, order, strict=True)],
+        backends=("container",),
+        name=records.name,
+    )
 
 
-def functions_2019(rows: Rows, name: str) -> Trace:
+def functions_2019(records: Records) -> Trace:
     """Azure Functions 2019: invocations a minute, spread evenly within each; one second each.
 
     Durations stand in another file of that data set; scale `seconds` with them.
     """
-    minutes = [key for key in rows[0] if key.isdigit()]
+    minutes = [key for key in records.rows[0] if key.isdigit()]
     times: list[float] = []
     kinds: list[str] = []
-    for i, row in enumerate(rows):
+    for i, row in enumerate(records.rows):
         for minute in minutes:
-            cell = row[minute]
-            count = int(float(cell)) if cell else 0
-            if count < 0:
-                raise DataError(f"row {i + 1} of {name}: minute {minute} must be non-negative, got {count}.")
+            count = records.count(i, minute)
             times += [60.0 * (int(minute) - 1) + 60.0 * (k + 0.5) / count for k in range(count)]
             kinds += [str(row["HashFunction"])[:8]] * count
     if not times:
-        raise DataError(f"{name} has no invocations.")
-    order, arrival = _sorted(np.array(times))
+        raise DataError(f"{records.name} has no invocations.")
+    order = np.argsort(times, kind="stable")
     runs = [[Stage(kinds[i], "container", seconds=1.0)] for i in order]
-    return Trace.of_applications(arrival, [kinds[i] for i in order], runs, backends=("container",), name=name)
+    return Trace.of_applications(
+        np.array(times)[order] - min(times),
+        [kinds[i] for i in order],
+        runs,
+        backends=("container",),
+        name=records.name,
+    )
 
 
-def vllm_log(rows: Rows, name: str) -> Trace:
+def vllm_log(records: Records) -> Trace:
     """A per-request log of a vLLM benchmark; arrivals are the times at which the engine queued them."""
-    queued = _column(rows, name, "queued_ts")
-    tokens = [_column(rows, name, key) for key in ("input_toks", "output_toks")]
-    order, arrival = _sorted(queued)
-    return Trace.of_requests(arrival, *(t[order] for t in tokens), name=name)
+    return records.requests("queued_ts", "input_toks", "output_toks")
 
 
-def plain(rows: Rows, name: str) -> Trace:
+def plain(records: Records) -> Trace:
     """Plain CSV: one row a call or a stage; rows with the same `application` are its stages in turn.
 
     Needs arrival, input and output (or seconds with a backend); class, deadline, stage are optional.
-    Consecutive rows of one application with the same stage are calls side by side.
+    Consecutive rows of one application with the same stage are calls side by side. Arrivals that are
+    dates are counted from the first.
     """
-    arrival = _column(rows, name, "arrival")
-    deadline = _column(rows, name, "deadline", default=np.nan)
+    rows, name = records.rows, records.name
     applications: dict[str, tuple[int, list[Stage]]] = {}
+    left_out = 0
     for i, row in enumerate(rows):
-        key = str(row.get("application") or f"row {i + 1}")
-        stages = applications.setdefault(key, (i, []))[1]
         unit, backend = str(row.get("stage") or "request"), str(row.get("backend") or LANGUAGE)
+        call = (0, 0)
         if backend == LANGUAGE:
-            lengths = [_column([row], f"{name} (row {i + 1})", c)[0] for c in ("input", "output")]
-            if not all(np.isfinite(v) and v >= 1 and v == int(v) for v in lengths):
-                raise DataError(
-                    f"row {i + 1} of {name}: input and output must be whole numbers of at least 1, "
-                    f"got {row['input']} and {row['output']}."
-                )
-            call = (int(lengths[0]), int(lengths[1]))
-            if stages and stages[-1].unit == unit and row.get("stage"):
-                stages[-1] = Stage(unit, backend, (*stages[-1].calls, call))
-            else:
-                stages.append(Stage(unit, backend, (call,)))
+            call = (records.count(i, "input"), records.count(i, "output"))
+            if min(call) == 0:
+                left_out += 1
+                continue
+        stages = applications.setdefault(str(row.get("application") or f"row {i + 1}"), (i, []))[1]
+        if backend != LANGUAGE:
+            stages.append(Stage(unit, backend, seconds=records.number(i, "seconds")))
+        elif stages and stages[-1].unit == unit and row.get("stage"):
+            stages[-1] = Stage(unit, backend, (*stages[-1].calls, call))
         else:
-            seconds = _column([row], f"{name} (row {i + 1})", "seconds")[0]
-            stages.append(Stage(unit, backend, seconds=float(seconds)))
+            stages.append(Stage(unit, backend, (call,)))
     firsts = [first for first, _ in applications.values()]
+    if not firsts:
+        raise DataError(f"{name} has no requests: none of its rows has both input and output.")
+    arrival, dates = records.times(firsts, "arrival")
+    due = [i for i in firsts if not _missing(rows[i].get("deadline"))]
+    deadlines = dict(zip(due, records.times(due, "deadline")[0], strict=True))
+    origin = arrival[0] if dates else Decimal(0)
     return Trace.of_applications(
-        arrival[firsts],
+        [float(time - origin) for time in arrival],
         [str(rows[i].get("class") or "request") for i in firsts],
         [stages for _, stages in applications.values()],
-        deadline=deadline[firsts],
+        deadline=[float(deadlines[i] - origin) if i in deadlines else np.nan for i in firsts],
+        left_out=left_out,
         name=name,
     )
 
 
-FORMATS: dict[str, tuple[set[str], Callable[[Rows, str], Trace]]] = {
+FORMATS: dict[str, tuple[set[str], Callable[[Records], Trace]]] = {
     "azure-llm": ({"TIMESTAMP", "ContextTokens", "GeneratedTokens"}, azure_llm),
     "mooncake": ({"timestamp", "input_length", "output_length", "hash_ids"}, mooncake),
     "burstgpt": ({"Timestamp", "Request tokens", "Response tokens"}, burstgpt),
@@ -231,7 +280,7 @@ FORMATS: dict[str, tuple[set[str], Callable[[Rows, str], Trace]]] = {
 
 def write_csv(trace: Trace, path: str | Path) -> None:
     """Write a trace as plain CSV, which `read_trace` reads back."""
-    with Path(path).open("w", newline="") as file:
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for i in range(len(trace)):

@@ -38,7 +38,8 @@ class Trace:
 
     arrival (n,), kind (n,) indexing `classes`, deadline (n,) absolute, NaN for none; stage_start
     (n + 1,); unit, backend, seconds (stages,); call_start (stages + 1,); input, output (calls,);
-    prefix_start (calls + 1,) into `prefix`, the dense numbers of shared prompt blocks.
+    prefix_start (calls + 1,) into `prefix`, the dense numbers of shared prompt blocks. left_out: rows of
+    the file that are no requests, for want of input or output tokens.
     """
 
     arrival: Array
@@ -57,6 +58,7 @@ class Trace:
     units: tuple[str, ...] = ("request",)
     backends: tuple[str, ...] = (LANGUAGE,)
     prefix_tokens: int = 0
+    left_out: int = 0
     name: str = field(default="trace")
 
     def __len__(self) -> int:
@@ -75,11 +77,14 @@ class Trace:
         kind: ArrayLike | None = None,
         classes: Sequence[str] = ("request",),
         deadline: ArrayLike | None = None,
-        prefix: Sequence[Sequence[int]] | None = None,
+        prefix: Sequence[Sequence[int | str]] | None = None,
         prefix_tokens: int = 0,
+        left_out: int = 0,
         name: str = "trace",
     ) -> Trace:
         """A trace of plain requests, one call each.
+
+        prefix: names of each request's leading prompt blocks, any whole numbers or texts.
 
         >>> len(Trace.of_requests([0.0, 0.5], [100, 200], [10, 20]))
         2
@@ -90,9 +95,8 @@ class Trace:
         starts, flat = np.zeros(n + 1, np.int64), np.zeros(0, np.int64)
         if prefix is not None:
             starts = np.concatenate([[0], np.cumsum([len(p) for p in prefix])])
-            _, flat = np.unique(
-                np.concatenate([np.asarray(p, np.int64) for p in prefix]), return_inverse=True
-            )
+            dense: dict[int | str, int] = {}
+            flat = np.array([dense.setdefault(block, len(dense)) for p in prefix for block in p], np.int64)
         return cls(
             arrivals,
             np.zeros(n, np.int64) if kind is None else np.asarray(kind, np.int64),
@@ -108,6 +112,7 @@ class Trace:
             flat,
             tuple(classes),
             prefix_tokens=prefix_tokens,
+            left_out=left_out,
             name=name,
         )
 
@@ -122,6 +127,7 @@ class Trace:
         classes: Sequence[str] | None = None,
         units: Sequence[str] | None = None,
         backends: Sequence[str] = (LANGUAGE,),
+        left_out: int = 0,
         name: str = "trace",
     ) -> Trace:
         """A trace of applications, each a sequence of stages; names keep the order of first sight."""
@@ -148,6 +154,7 @@ class Trace:
             tuple(listed),
             tuple(known),
             tuple(places),
+            left_out=left_out,
             name=name,
         )
 

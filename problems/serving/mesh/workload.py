@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ....errors import DataError
+from ....text import Record, read_records
 from ..generate import lognormal
-from ..readers import UNREADABLE, open_text, read_json, read_trace
+from ..readers import Records, trace_of
 from ..trace import Trace
 
 GROUP = 8
+FUNCTION = ("timestamps", "input", "output")
 # Requests a minute of the groups of eight functions in the published trace: few are hot, most are rare.
 TIERS = (25.0, 6.4, 2.67, 1.37, 1.0, 0.66, 0.4, 0.27, 0.2, 0.12, 0.08, 0.07, 0.06, 0.04, 0.03, 0.03)
 
@@ -54,35 +57,40 @@ def read_functions(path: str | Path, models: int | None = None, minutes: float |
     models: how many, taken as its test scripts take them: the first of each group of eight.
     """
     path = Path(path)
-    functions = read_json(path)
-    if not isinstance(functions, list) or not functions:
-        raise DataError(f"{path.name} has no functions.")
+    return _of_functions(path.name, read_records(path, "trace file"), models, minutes)
+
+
+def _of_functions(name: str, functions: list[Record], models: int | None, minutes: float | None) -> Trace:
+    if not functions:
+        raise DataError(f"{name} has no functions.")
     for i, function in enumerate(functions):
-        for key in ("timestamps", "input", "output"):
-            if not isinstance(function, dict) or not isinstance(function.get(key), list):
-                raise DataError(f"function {i + 1} of {path.name}: {key} is missing.")
-        if not len(function["timestamps"]) == len(function["input"]) == len(function["output"]):
-            raise DataError(
-                f"function {i + 1} of {path.name}: timestamps, input and output differ in length."
-            )
+        for key in FUNCTION:
+            if not isinstance(function.get(key), list):
+                raise DataError(f"function {i + 1} of {name}: {key} is missing.")
+        if len({len(function[key]) for key in FUNCTION}) > 1:
+            raise DataError(f"function {i + 1} of {name}: timestamps, input and output differ in length.")
     if models is not None:
         each = -(-models * GROUP // len(functions))
         functions = [f for i, f in enumerate(functions) if i % GROUP < each][:models]
         if len(functions) < models:
-            raise DataError(f"{path.name} has {len(functions)} functions, fewer than {models}.")
-    rows = [
-        (float(t), m, i, o)
-        for m, f in enumerate(functions)
-        for t, i, o in zip(f["timestamps"], f["input"], f["output"], strict=True)
-        if minutes is None or t <= 60 * minutes
+            raise DataError(f"{name} has {len(functions)} functions, fewer than {models}.")
+    classes = [f"model-{i:03d}" for i in range(len(functions))]
+    calls = [
+        dict(zip(("kind", *FUNCTION), (m, *call), strict=True))
+        for m, function in enumerate(functions)
+        for call in zip(*(function[key] for key in FUNCTION), strict=True)
     ]
-    if not rows:
-        raise DataError(f"{path.name} has no requests.")
-    arrival, kind, prompt, output = (np.array(c) for c in zip(*sorted(rows), strict=True))
-    return Trace.of_requests(
-        arrival, prompt, output, kind=kind, classes=[f"model-{i:03d}" for i in range(len(functions))],
-        name=f"{path.name}, {len(functions)} models",
-    )  # fmt: skip
+    records = Records(name, calls)
+    kept = [row for i, row in enumerate(calls) if minutes is None or records.number(i, "timestamps") <= 60 * minutes]
+    if not kept:
+        raise DataError(f"{name} has no requests.")
+    trace = Records(name, kept).requests(
+        *FUNCTION,
+        from_first=False,
+        kind=lambda rows: [kept[i]["kind"] for i in rows],
+        classes=lambda _: classes,
+    )
+    return replace(trace, name=f"{name}, {len(functions)} models")
 
 
 def halves(trace: Trace) -> tuple[Trace, Trace]:
@@ -112,17 +120,18 @@ def jittered(trace: Trace, simulation_seed: int, most: float = 0.05) -> Trace:
     )  # fmt: skip
 
 
-def load(path: str | Path, models: int | None = None, minutes: float | None = None) -> Trace:
-    """A trace file: the artefact's JSON, or any format of `read_trace` whose classes are the models."""
+def load(
+    path: str | Path, models: int | None = None, minutes: float | None = None, zone: str = "UTC"
+) -> Trace:
+    """A trace file: the artefact's JSON, or any format of `read_trace` whose classes are the models.
+
+    zone: the time zone of stamps without an offset.
+    """
     path = Path(path)
-    try:
-        with open_text(path) as file:
-            first = file.read(64).lstrip()[:1]
-    except UNREADABLE as error:
-        raise DataError(f"{path.name} cannot be read as a trace: {error}") from None
-    if first == "[":
-        return read_functions(path, models, minutes)
-    trace = read_trace(path)
+    rows = read_records(path, "trace file")
+    if rows and "timestamps" in rows[0]:
+        return _of_functions(path.name, rows, models, minutes)
+    trace = trace_of(Records(path.name, rows, zone))
     if len(trace.input) != len(trace):
         raise DataError(f"{path.name} has no plain requests with prompt and answer lengths.")
     keep = np.ones(len(trace), bool)

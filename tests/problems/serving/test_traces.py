@@ -77,8 +77,9 @@ def test_applications_survive_a_round_trip(tmp_path: Path) -> None:
     [
         ("arrival,input,output\n1,10,5\n0,10,5\n", "row 2 of t.csv: arrival must be no earlier"),
         ("arrival,input,output\n0,10,5\n-1,10,5\n", "row 2 of t.csv: arrival must be non-negative"),
-        ("arrival,input,output\n0,10,\n", r"\(row 1\): output is missing"),
-        ("arrival,input,output\n0,-3,5\n", "row 1 of t.csv: input and output must be whole numbers"),
+        ("arrival,input,output\n0,10,\n", "no requests: none of its rows has both input and output"),
+        ("arrival,input,output\n0,-3,5\n", "row 1 of t.csv: input must be a whole number of at least 0"),
+        ("arrival,input,output\n0,3,5.5\n", r"row 1 of t.csv: output must be a whole number .* got '5\.5'"),
         ("arrival,input,output\n0,ten,5\n", "input must be a number, got 'ten'"),
         ("when,input\n0,10\n", "those of no known format"),
         ("arrival,input,output\n", "has no rows"),
