@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ...arrays import UNREADABLE, members
 from ...errors import DataError
+from ...text import read_text
 from .cameras import Camera
 from .reference import rotation_matrix
 
@@ -105,8 +106,8 @@ def _camera(
 
 
 def _text_rows(path: Path) -> list[list[str]]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.split() for line in lines if not line.startswith("#")]
+    lines = read_text(path, "list").splitlines()
+    return [line.split() for line in lines if not line.lstrip().startswith("#")]
 
 
 def _text_lenses(path: Path) -> dict[int, tuple[str, int, int, list[float]]]:
@@ -125,18 +126,24 @@ def _text_lenses(path: Path) -> dict[int, tuple[str, int, int, list[float]]]:
 
 
 def _text_images(path: Path) -> list[tuple[str, Array, Array, int]]:
-    rows = _text_rows(path)
-    while rows and not rows[0]:
-        rows.pop(0)
+    """Name, rotation, shift and camera of each image, whether or not lines of points follow them."""
     found = []
-    for words in rows[::2]:  # every other line lists the points seen
-        if not words:
+    for words in _text_rows(path):
+        if not words or _is_points(words):
             continue
         if len(words) < 10:
             raise DataError(f"an image has {len(words)} fields, expected 10.")
         numbers = np.array([float(w) for w in words[1:8]])
         found.append((" ".join(words[9:]), numbers[:4], numbers[4:], int(words[8])))
     return found
+
+
+def _is_points(words: list[str]) -> bool:
+    """Whether a line lists points seen: x, y and a number each, where an image's line ends in its name."""
+    try:
+        return len(words) % 3 == 0 and bool([float(word) for word in words])
+    except ValueError:
+        return False
 
 
 def _binary_lenses(path: Path) -> dict[int, tuple[str, int, int, list[float]]]:

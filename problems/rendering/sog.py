@@ -1,14 +1,14 @@
-"""SOG version 2 (PlayCanvas): planes of bytes as lossless images beside a `meta.json`, in a folder or zip.
+"""SOG (PlayCanvas): planes of bytes as lossless images beside a `meta.json`, in a folder or zip.
 
 Positions in 16 bits over two planes of sign(x) log(1 + |x|); scales and colours by codebooks of 256
-numbers; rotations as the smallest three; further harmonics as labels into a palette of centroids, which
-is a vector-quantised codebook. A folder with `lod-meta.json` holds several levels of detail.
+numbers (version 2) or in even steps (version 1, where opacity is coded before the sigmoid); rotations as the
+smallest three; further harmonics as labels into a palette of centroids, which is a vector-quantised
+codebook. A folder with `lod-meta.json` holds several levels of detail.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import DataError, SolverUnavailable
+from ...text import decode, parse_json
 from .compressed_ply import smallest_three
-from .ply import Columns, exponential
+from .ply import Columns, exponential, sigmoid
 
 Array = npt.NDArray[Any]
 MOST_GAUSSIANS = 1 << 24  # images compress without limit, so memory is bounded by what is declared
@@ -29,6 +30,7 @@ MOST_BYTES = 1 << 28
 PALETTE_COLUMNS = 64
 COEFFICIENTS = {1: 3, 2: 8, 3: 15}
 MOST_LEVELS = 64
+MOST_ENTRIES = 1 << 16
 Source = Callable[[str], bytes]
 
 
@@ -110,29 +112,28 @@ def _plain(name: Any) -> str:
 
 
 def _parse(text: bytes, name: str) -> dict[str, Any]:
-    try:
-        meta = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"its {name} is no JSON: {error}.") from None
+    meta = parse_json(decode(text, f"its {name}"), f"its {name}")
     if not isinstance(meta, dict):
         raise DataError(f"its {name} holds a {type(meta).__name__}, not an object.")
     return meta
 
 
 def _decode(meta: dict[str, Any], source: Source) -> Columns:
-    if meta.get("version") != 2:
-        raise DataError(f"its version is {meta.get('version')!r}; version 2 can be read.")
+    version = meta.get("version", 1)
+    if version not in (1, 2):
+        raise DataError(f"its version is {version!r}; versions 1 and 2 can be read.")
     try:
-        count = int(meta["count"])
+        count = int(meta["count"] if version == 2 else meta["means"]["shape"][0])
         if not 0 <= count <= MOST_GAUSSIANS:
             raise DataError(f"it declares {count:,} Gaussians; at most {MOST_GAUSSIANS:,} can be read.")
-        low, high = (np.asarray(meta["means"][end], np.float64) for end in ("mins", "maxs"))
-        if low.shape != (3,) or high.shape != (3,):
-            raise DataError("its means need three mins and three maxs.")
-        size_book, light_book = (_codebook(meta[name]["codebook"], name) for name in ("scales", "sh0"))
+        low, high = _range(meta["means"], 3, "means")
         names = {key: list(meta[key]["files"]) for key in ("means", "scales", "quats", "sh0")}
         further = meta.get("shN")
         lower, upper = names["means"]
+        if version == 2:
+            codes = [_codebook(meta[name]["codebook"], name)[:, None] for name in ("scales", "sh0")]
+        else:
+            codes = [_steps(meta[name], channels, name) for name, channels in (("scales", 3), ("sh0", 4))]
         planes = {key: _plane(source, names[key][0], count) for key in ("scales", "quats", "sh0")}
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise DataError(f"its meta.json cannot be read: {type(error).__name__} {error}.") from None
@@ -145,15 +146,27 @@ def _decode(meta: dict[str, Any], source: Source) -> Columns:
         raise DataError("its rotations have a mode below 252; the image is damaged or was stored with loss.")
     kept = (turn[:, :3].astype(np.float32) / np.float32(255) - np.float32(0.5)) * np.float32(np.sqrt(2))
     quaternions = smallest_three(kept, turn[:, 3].astype(np.int64) - 252)
-    light = planes["sh0"]
-    harmonics = light_book[light[:, :3]][:, None, :]
+    size, light = (_coded(book, planes[name]) for book, name in zip(codes, ("scales", "sh0"), strict=True))
+    opacity = planes["sh0"][:, 3].astype(np.float32) / np.float32(255) if version == 2 else sigmoid(light[:, 3])
+    harmonics = light[:, None, :3]
     if further is not None:
-        harmonics = np.concatenate([harmonics, _palette(further, source, count)], axis=1)
+        harmonics = np.concatenate([harmonics, _palette(further, source, count, version)], axis=1)
     with np.errstate(over="ignore", invalid="ignore"):
-        return (
-            means.astype(np.float32), exponential(size_book[planes["scales"][:, :3]]), quaternions,
-            light[:, 3].astype(np.float32) / np.float32(255), harmonics,
-        )  # fmt: skip
+        return means.astype(np.float32), exponential(size[:, :3]), quaternions, opacity, harmonics
+
+
+def _range(part: dict[str, Any], channels: int, name: str) -> tuple[Array, Array]:
+    """Least and greatest value of each channel, (channels,) each."""
+    low, high = (np.asarray(part[end], np.float64) for end in ("mins", "maxs"))
+    if low.shape != (channels,) or high.shape != (channels,):
+        raise DataError(f"its {name} need {channels} mins and {channels} maxs.")
+    return low, high
+
+
+def _steps(part: dict[str, Any], channels: int, name: str) -> Array:
+    """What the 256 bytes of version 1 mean: even steps from least to greatest, (256, channels)."""
+    low, high = _range(part, channels, name)
+    return np.asarray(low + (high - low) * np.arange(256)[:, None] / 255, np.float32)
 
 
 def _codebook(values: Any, name: str) -> Array:
@@ -163,21 +176,36 @@ def _codebook(values: Any, name: str) -> Array:
     return book
 
 
-def _palette(further: dict[str, Any], source: Source, count: int) -> Array:
+def _coded(book: Array, bytes_: Array) -> Array:
+    """Bytes (N, 4) as what they mean: (N, 4) by one column for all channels, or by one column each."""
+    channels = np.arange(book.shape[1])
+    coded: Array = book[bytes_[:, : len(channels)], channels] if len(channels) > 1 else book[bytes_, 0]
+    return coded
+
+
+def _palette(further: dict[str, Any], source: Source, count: int, version: int) -> Array:
     """Harmonics beyond the constant one, (count, K - 1, 3)."""
     try:
-        bands, entries = int(further["bands"]), int(further["count"])
-        book = _codebook(further["codebook"], "shN")
         centroids, labels = list(further["files"])
+        if version == 2:
+            bands, entries = int(further["bands"]), int(further["count"])
+            book = _codebook(further["codebook"], "shN")
+        else:  # entries fill the picture, whose width says how many bands there are
+            bands, entries = 3, MOST_ENTRIES
+            ends = [np.ravel(further[end]).tolist() for end in ("mins", "maxs")]
+            book = _steps(dict(zip(("mins", "maxs"), ends, strict=True)), 1, "shN")[:, 0]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"its shN cannot be read: {type(error).__name__} {error}.") from None
-    if bands not in COEFFICIENTS or not 1 <= entries <= 1 << 16:
+    if bands not in COEFFICIENTS or not 1 <= entries <= MOST_ENTRIES:
         raise DataError(
-            f"its shN has {bands} bands and {entries:,} entries; 1 to 3 and 1 to 65,536 are known."
+            f"its shN has {bands} bands and {entries:,} entries; 1 to 3 and 1 to {MOST_ENTRIES:,} are known."
         )
     each = COEFFICIENTS[bands]
     rows = -(-entries // PALETTE_COLUMNS)
     image = _image(source(_plain(centroids)), centroids, PALETTE_COLUMNS * each * rows + (1 << 16))
+    if version == 1 and image.shape[1] // PALETTE_COLUMNS in COEFFICIENTS.values():
+        each, rows = image.shape[1] // PALETTE_COLUMNS, image.shape[0]
+        entries = rows * PALETTE_COLUMNS
     if image.shape[1] != PALETTE_COLUMNS * each or image.shape[0] < rows:
         raise DataError(f"its palette '{centroids}' is {image.shape[1]} x {image.shape[0]}, "
                         f"expected {PALETTE_COLUMNS * each} x {rows}.")  # fmt: skip

@@ -166,7 +166,7 @@ def _axes(extensions: bytes) -> Array:
         if kind == COORDINATES and len(payload) >= 4:
             (code,) = struct.unpack("<I", payload[:4])
             if code > 8:
-                raise DataError(f"its axes have the number {code}; 1 to 8 are known.")
+                raise DataError(f"its axes (number {code}) are turned; store them as right, up, back.")
             return _signs(code or RIGHT_UP_BACK)
     return _signs(RIGHT_UP_BACK)
 

@@ -252,7 +252,9 @@ FAULTS = [
     ("a.ply", write_ply, lambda d: d[:-100], "cut off"),
     ("a.ply", write_ply, lambda d: d.replace(b"vertex 300", b"vertex 30000000000"), "cut off"),
     ("a.ply", write_ply, lambda d: d.replace(b"float x", b"float X"), "lacks x"),
-    ("a.ply", write_ply, lambda d: d.replace(b"binary_little_endian", b"ascii"), "convert it"),
+    ("a.ply", write_ply, lambda d: d.replace(b"binary_little_endian", b"ascii"), "columns of numbers"),
+    ("a.ply", write_ply, lambda d: d.replace(b"binary_little_endian", b"binary"), "its format is 'binary'"),
+    ("a.ply", write_ply, lambda d: d.replace(b"float x", b"list float x"), "line that cannot be read"),
     ("a.ply", write_ply, lambda d: d.replace(b"end_header", b"end_footer"), "no 'end_header'"),
     ("a.ply", write_ply, lambda d: d.replace(b"float f_rest_3\n", b"float f_best_3\n"), "23 f_rest"),
     ("a.ply", write_ply, lambda d: d[:-4] + struct.pack("<f", np.nan), "quaternions must be finite"),
@@ -263,7 +265,7 @@ FAULTS = [
     ("s.sog", write_sog, lambda d: d.replace(b'"version": 2', b'"version": 7'), "cannot be unpacked"),
     ("s.spz", write_spz, lambda d: d[: len(d) // 2], "cut off"),
     ("s.spz", write_spz, huge_spz, "cannot come from"),
-    ("s.spz", write_spz, lambda d: gzip.compress(b"NOPE" + gzip.decompress(d)[4:]), "begins with 0x5053474e"),
+    ("s.spz", write_spz, lambda d: gzip.compress(b"NOPE" + gzip.decompress(d)[4:]), "begins with b'NGSP'"),
     ("x.bin", write_ply, lambda d: b"what" + d, "known format"),
     ("x.ply", write_ply, lambda d: b"", "known format"),
 ]
@@ -283,7 +285,7 @@ def test_what_is_broken_is_one_sentence(
 SOG_FAULTS = [
     (lambda m: m.update(count=10**12), "declares 1,000,000,000,000"),
     (lambda m: m.update(count=9_000_000), "pixels for 9,000,000"),
-    (lambda m: m.update(version=1), "version is 1"),
+    (lambda m: m.update(version=7), "version is 7"),
     (lambda m: m["scales"].update(codebook=[1.0]), "256 numbers"),
     (lambda m: m["quats"].update(files=["../../secret"]), "plain file name"),
     (lambda m: m["quats"].update(files=["c.webp"]), "below 252"),
