@@ -147,7 +147,9 @@ def _decode(meta: dict[str, Any], source: Source) -> Columns:
     kept = (turn[:, :3].astype(np.float32) / np.float32(255) - np.float32(0.5)) * np.float32(np.sqrt(2))
     quaternions = smallest_three(kept, turn[:, 3].astype(np.int64) - 252)
     size, light = (_coded(book, planes[name]) for book, name in zip(codes, ("scales", "sh0"), strict=True))
-    opacity = planes["sh0"][:, 3].astype(np.float32) / np.float32(255) if version == 2 else sigmoid(light[:, 3])
+    opacity = (
+        planes["sh0"][:, 3].astype(np.float32) / np.float32(255) if version == 2 else sigmoid(light[:, 3])
+    )
     harmonics = light[:, None, :3]
     if further is not None:
         harmonics = np.concatenate([harmonics, _palette(further, source, count, version)], axis=1)

@@ -2,13 +2,14 @@
 
 Versions 1 to 3 are one stream, gzipped as a rule: 16 header bytes, then the arrays. Version 4 is a plain
 header of 32 bytes, records of extensions, a table of sizes, and each array as a Zstandard stream.
-Positions are half floats (1) or 24 bits fixed point, scales logarithms in 8 bits, rotations three bytes (1, 2)
-or the smallest three of sign and 9 bits (3, 4), alpha, colour and harmonics 8 bits. Axes are right, up, back
+Positions are half floats (1) or 24 bits fixed point, scales logarithms in 8 bits, rotations three bytes (1
+and 2) or the smallest three of sign and 9 bits, alpha, colour and harmonics 8 bits. Axes are right, up, back
 unless an extension says otherwise; they are turned to right, down, forward, as the other formats have them.
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -126,7 +127,7 @@ def _cut(body: bytes, head: Head) -> tuple[list[bytes], bytes]:
     if len(body) < size:
         raise DataError(f"it is cut off: its header promises {size:,} bytes, the stream has {len(body):,}.")
     ends = np.cumsum([0, *head.sizes]).tolist()
-    return [body[a:b] for a, b in zip(ends, ends[1:], strict=False)], body[size:]
+    return [body[a:b] for a, b in itertools.pairwise(ends)], body[size:]
 
 
 def _streams(data: bytes, head: Head) -> tuple[list[bytes], bytes]:

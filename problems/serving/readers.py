@@ -128,8 +128,8 @@ def trace_of(records: Records, form: str | None = None) -> Trace:
         form = next((f for f, (needs, _) in FORMATS.items() if needs <= header), None)
         if form is None:
             raise DataError(
-                f"{name} has the columns {', '.join(sorted(map(str, header))[:8])}, those of no known format; "
-                f"a plain CSV needs arrival, input, output."
+                f"{name} has the columns {', '.join(sorted(map(str, header))[:8])}, those of no known "
+                "format; a plain CSV needs arrival, input, output."
             )
     if form not in FORMATS:
         raise DataError(f"unknown trace format '{form}'; {nearest(form, FORMATS)}")

@@ -30,18 +30,18 @@ GPU_SEARCH = (
 
 
 def reproduce(
-    scene: str | Path | None = None,
+    scene: Path | None = None,
     *,
     width: int = WIDTH,
     height: int = HEIGHT,
     cases: Sequence[tuple[int, float]] = CASES,
-    devices: Sequence[str] = DEVICES,
+    devices: tuple[str, ...] = DEVICES,
 ) -> list[dict[str, Any]]:
     """Rows of quantity, paper, ours, ratio, workload, assumptions, source.
 
     scene: a file, else a scene of GAUSSIANS made in code.
     """
-    path = None if scene is None else Path(scene)
+    path = None if scene is None else Path(scene)  # a text, from Python
     rows: list[dict[str, Any]] = []
     for copies, threshold in cases:
         place = world(path, GAUSSIANS, width, height, DISTANCE, 30.0, 15.0, copies)

@@ -81,7 +81,11 @@ def _of_functions(name: str, functions: list[Record], models: int | None, minute
         for call in zip(*(function[key] for key in FUNCTION), strict=True)
     ]
     records = Records(name, calls)
-    kept = [row for i, row in enumerate(calls) if minutes is None or records.number(i, "timestamps") <= 60 * minutes]
+    kept = [
+        row
+        for i, row in enumerate(calls)
+        if minutes is None or records.number(i, "timestamps") <= 60 * minutes
+    ]
     if not kept:
         raise DataError(f"{name} has no requests.")
     trace = Records(name, kept).requests(

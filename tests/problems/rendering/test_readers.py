@@ -18,6 +18,7 @@ from tradespace.errors import DataError
 from tradespace.problems.rendering.gaussians import Gaussians
 from tradespace.problems.rendering.readers import read_scene
 from tradespace.problems.rendering.synthetic import C0, cloud
+from tradespace.problems.rendering.zstandard import unpack
 
 Write = Callable[[Path, Gaussians], None]
 SCENE = cloud(300, seed=7, degree=2)
@@ -168,13 +169,21 @@ def write_sog(path: Path, scene: Gaussians) -> None:
             archive.writestr(name, data)
 
 
-def write_spz(path: Path, scene: Gaussians, version: int = 3) -> None:
-    """Axes right, up, back: y and z change sign, and the harmonics odd in y z with them."""
-    flip = np.array([1, -1, -1])
-    fixed = np.round(scene.means * flip * 4096).astype(np.int64) & 0xFFFFFF
-    position = np.stack([fixed & 255, fixed >> 8 & 255, fixed >> 16], axis=-1).reshape(len(scene), 9)
-    q = np.roll(scene.quaternions * [1, 1, -1, -1], -1, axis=1).astype(float)  # x y z w
-    if version == 3:
+SIGNS = {4: (1, -1, -1), 5: (-1, 1, 1), 6: (1, 1, 1)}  # right up back, left down front, right down front
+ODD = ("y", "z", "x", "xy", "yz", "", "xz", "")
+
+
+def spz_arrays(scene: Gaussians, version: int = 3, axes: int = 4) -> list[bytes]:
+    """The arrays of an SPZ file in order, in the given axes: what is odd in a turned axis changes sign."""
+    flip = np.array(SIGNS[axes])
+    if version == 1:
+        position = (scene.means * flip).astype("<f2").view(np.uint8)
+    else:
+        fixed = np.round(scene.means * flip * 4096).astype(np.int64) & 0xFFFFFF
+        position = np.stack([fixed & 255, fixed >> 8 & 255, fixed >> 16], axis=-1).reshape(len(scene), 9)
+    turned = [1, *(flip.prod() * flip)]
+    q = np.roll(scene.quaternions * turned, -1, axis=1).astype(float)  # x y z w
+    if version >= 3:
         largest, kept = smallest_three(q)
         size = np.floor(511 * np.abs(kept) * np.sqrt(2) + 0.5).astype(np.uint32)
         field = (kept < 0).astype(np.uint32) << 9 | size
@@ -182,15 +191,43 @@ def write_spz(path: Path, scene: Gaussians, version: int = 3) -> None:
         rotation = word.astype("<u4").view(np.uint8).reshape(-1, 4)
     else:
         rotation = np.round(q[:, :3] * np.sign(q[:, 3:]) * 127.5 + 127.5)
-    even = np.array([-1, -1, 1, -1, 1, 1, -1, 1])
+    even = np.array([np.prod([flip["xyz".index(a)] for a in names]) for names in ODD])
     rest = np.round(scene.harmonics[:, 1:] * even[:, None] * 128 + 128).reshape(len(scene), -1)
     parts = [
         position, 255 * scene.opacities, scene.harmonics[:, 0] * 0.15 * 255 + 127.5,
         (np.log(scene.scales) + 10) * 16, rotation, rest,
     ]  # fmt: skip
-    body = b"".join(np.clip(np.round(p), 0, 255).astype(np.uint8).tobytes() for p in parts)
-    head = struct.pack("<IIIBBBB", 0x5053474E, version, len(scene), 2, 12, 0, 0)
-    path.write_bytes(gzip.compress(head + body))
+    return [np.clip(np.round(p), 0, 255).astype(np.uint8).tobytes() for p in parts]
+
+
+def write_spz(
+    path: Path, scene: Gaussians, version: int = 3, packed: bool = True, extension: bytes = b"", axes: int = 4
+) -> None:
+    """One stream, gzipped or not."""
+    head = struct.pack("<4sIIBBBB", b"NGSP", version, len(scene), 2, 12, 2 if extension else 0, 0)
+    data = head + b"".join(spz_arrays(scene, version, axes)) + extension
+    path.write_bytes(gzip.compress(data) if packed else data)
+
+
+def raw_zstd(data: bytes) -> bytes:
+    """A Zstandard frame of blocks as they are, and of runs (RFC 8878, sections 3.1.1.1 and 3.1.1.2)."""
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0xA0]) + struct.pack("<I", len(data))  # one segment, its size in 4
+    blocks = [data[i : i + 1000] for i in range(0, len(data), 1000)] or [b""]
+    for i, block in enumerate(blocks):
+        run = len(block) > 1 and len(set(block)) == 1
+        head = len(block) << 3 | run << 1 | (i == len(blocks) - 1)
+        frame += head.to_bytes(3, "little") + (block[:1] if run else block)
+    return frame
+
+
+def write_spz_4(path: Path, scene: Gaussians, extension: bytes = b"", axes: int = 4) -> None:
+    """A stream an attribute, behind a table of their sizes."""
+    arrays = spz_arrays(scene, 4, axes)
+    streams = [raw_zstd(array) for array in arrays]
+    flags, table = 2 if extension else 0, 32 + len(extension)
+    head = struct.pack("<4sIIBBBBI12x", b"NGSP", 4, len(scene), 2, 12, flags, len(streams), table)
+    sizes = b"".join(struct.pack("<QQ", len(s), len(a)) for s, a in zip(streams, arrays, strict=True))
+    path.write_bytes(head + extension + sizes + b"".join(streams))
 
 
 FORMATS: list[tuple[str, Write, float]] = [
@@ -198,13 +235,18 @@ FORMATS: list[tuple[str, Write, float]] = [
     ("scene.compressed.ply", write_compressed, 0.02),
     ("scene.sog", write_sog, 0.02),
     ("scene.spz", write_spz, 0.04),
+    ("scene4.spz", write_spz_4, 0.04),
 ]
 
 
 @pytest.mark.parametrize(("name", "write", "error"), FORMATS, ids=[f[0] for f in FORMATS])
 def test_what_was_written_is_read(tmp_path: Path, name: str, write: Write, error: float) -> None:
     write(tmp_path / name, SCENE)
-    read = read_scene(tmp_path / name)
+    close(read_scene(tmp_path / name), error)
+
+
+def close(read: Gaussians, error: float) -> None:
+    """Read like the scene written, within an error."""
     assert np.abs(read.means - SCENE.means).max() < max(error / 10, 1e-6)
     assert np.abs(np.log(read.scales / SCENE.scales)).max() < max(error, 1e-5)
     assert np.abs(read.opacities - SCENE.opacities).max() < max(error / 4, 2e-6)
@@ -212,10 +254,111 @@ def test_what_was_written_is_read(tmp_path: Path, name: str, write: Write, error
     assert np.abs(read.harmonics - SCENE.harmonics).max() < max(error, 1e-5)
 
 
-def test_spz_version_2_is_read(tmp_path: Path) -> None:
-    write_spz(tmp_path / "scene.spz", SCENE, version=2)
-    read = read_scene(tmp_path / "scene.spz")
-    assert np.abs((read.quaternions * SCENE.quaternions).sum(axis=1)).min() > 0.99
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(("version", "error"), [(1, 0.1), (2, 0.1), (3, 0.04)])
+def test_older_spz_is_read_gzipped_or_not(tmp_path: Path, version: int, error: float, packed: bool) -> None:
+    write_spz(tmp_path / "scene.spz", SCENE, version, packed)
+    close(read_scene(tmp_path / "scene.spz"), error)
+
+
+@pytest.mark.parametrize("write", [write_spz, write_spz_4])
+@pytest.mark.parametrize("axes", [4, 5, 6])
+def test_extensions_of_spz_are_skipped_but_for_the_axes(tmp_path: Path, write: Write, axes: int) -> None:
+    other, named = struct.pack("<II5s", 0xADBE0002, 5, b"abcde"), struct.pack("<III", 0xADBE0003, 4, axes)
+    write(tmp_path / "scene.spz", SCENE, extension=other + named, axes=axes)  # type: ignore[call-arg]
+    close(read_scene(tmp_path / "scene.spz"), 0.04)
+    write(tmp_path / "scene.spz", SCENE, extension=other)  # type: ignore[call-arg]
+    close(read_scene(tmp_path / "scene.spz"), 0.04)
+
+
+@pytest.mark.parametrize("level", [1, 3, 19])
+def test_compressed_zstandard_is_unpacked_as_by_its_library(level: int) -> None:
+    codec = pytest.importorskip("pyarrow").Codec("zstd", compression_level=level)
+    rng = np.random.default_rng(level)
+    for size in (1, 2, 3, 4_095, 300_000):
+        data = np.minimum(rng.geometric(0.05, size), 255).astype(np.uint8).tobytes()
+        assert unpack(codec.compress(data).to_pybytes(), size, "it") == data
+
+
+def rewritten(path: Path, form: str, *, lists: str = "", wide: bool = False) -> None:
+    """A trained scene of another byte order or as text, with unused lists ("" none, "even", "uneven")."""
+    write_ply(path, SCENE)
+    content = path.read_bytes()
+    names = [line.split()[-1] for line in content.split(b"end_header")[0].decode().splitlines()[3:]]
+    rows = np.frombuffer(content.split(b"end_header\n", 1)[1], "<f4").reshape(len(SCENE), -1)
+    kind, order = ("double" if wide else "float"), (">" if "big" in form else "<")
+    head = ["ply", f"format {form} 1.0", "comment made by a test", "element face 2",
+            "property list uchar int vertex_indices", f"element vertex {len(SCENE)}"]  # fmt: skip
+    half = len(names) // 2
+    head += [f"property {kind} {name}" for name in names[:half]]
+    head += ["property list uint8 int16 marks"] * bool(lists)
+    head += [f"property {kind} {name}" for name in names[half:]] + ["element edge 1", "property int a"]
+    faces = [np.arange(3), np.arange(4)]
+    marks = [np.arange(3 if lists == "even" else i % 4) for i in range(len(SCENE))] if lists else None
+    if form == "ascii":
+        lines = [f"{len(f)} {' '.join(map(str, f))}" for f in faces]
+        for i, row in enumerate(rows):
+            cells = [f"{value:.9g}" for value in row]
+            some = [] if marks is None else [str(len(marks[i])), *map(str, marks[i])]
+            lines.append(" ".join([*cells[:half], *some, *cells[half:]]))
+        body = "\r\n".join([*lines, "7", ""]).encode()
+    else:
+        number = np.dtype(order + ("f8" if wide else "f4"))
+        body = b"".join(bytes([len(f)]) + f.astype(order + "i4").tobytes() for f in faces)
+        for i, row in enumerate(rows.astype(number)):
+            some = b"" if marks is None else bytes([len(marks[i])]) + marks[i].astype(order + "i2").tobytes()
+            body += row[:half].tobytes() + some + row[half:].tobytes()
+        body += np.array([7], order + "i4").tobytes()
+    path.write_bytes("\n".join([*head, "end_header", ""]).encode() + body)
+
+
+@pytest.mark.parametrize("form", ["binary_little_endian", "binary_big_endian", "ascii"])
+@pytest.mark.parametrize("lists", ["", "even", "uneven"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_polygon_files_of_every_form_hold_the_same_scene(
+    tmp_path: Path, form: str, lists: str, wide: bool
+) -> None:
+    rewritten(tmp_path / "a.ply", form, lists=lists, wide=wide)
+    close(read_scene(tmp_path / "a.ply"), 1e-5)
+    content = (tmp_path / "a.ply").read_bytes()
+    (tmp_path / "a.ply").write_bytes(content[: -len(content) // 3])
+    with pytest.raises(DataError, match=r"cut off|columns of numbers"):
+        read_scene(tmp_path / "a.ply")
+
+
+def test_sog_version_1_is_read(tmp_path: Path) -> None:
+    """Codebooks of 256 numbers become even steps between ends; opacity is coded before its sigmoid."""
+    members = sog_members(SCENE)
+    meta = json.loads(members["meta.json"])
+    count, wide = len(SCENE), 20
+
+    def plane(values: np.ndarray) -> bytes:
+        picture = np.full((-(-count // wide) * wide, 4), 255)
+        picture[:count, : values.shape[1]] = values
+        return webp(picture.reshape(-1, wide, 4))
+
+    def steps(values: np.ndarray) -> tuple[list[float], list[float], np.ndarray]:
+        low, high = values.min(axis=0), values.max(axis=0)
+        return low.tolist(), high.tolist(), np.round((values - low) / (high - low) * 255)
+
+    alpha = np.clip(SCENE.opacities, 0.01, 0.99)
+    light = np.column_stack([SCENE.harmonics[:, 0], np.log(alpha / (1 - alpha))])
+    for name, member, values in (("scales", "s.webp", np.log(SCENE.scales)), ("sh0", "c.webp", light)):
+        low, high, codes = steps(values)
+        meta[name] = {"shape": list(values.shape), "mins": low, "maxs": high, "files": [member]}
+        members[member] = plane(codes)
+    book = meta["shN"].pop("codebook")  # even steps as it is
+    meta["shN"] = {"mins": min(book), "maxs": max(book), "quantization": 8, "files": meta["shN"]["files"]}
+    meta["means"]["shape"] = [meta.pop("count"), 3]
+    del meta["version"]
+    members["meta.json"] = json.dumps(meta).encode("utf-16")
+    for name, data in members.items():
+        (tmp_path / name).write_bytes(data)
+    read = read_scene(tmp_path)
+    assert np.abs(read.opacities - alpha).max() < 0.02
+    assert np.abs(np.log(read.scales / SCENE.scales)).max() < 0.02
+    assert np.abs(read.harmonics - SCENE.harmonics).max() < 0.02
+    assert np.abs(read.means - SCENE.means).max() < 0.002
 
 
 def test_a_folder_with_levels_is_read_by_level(tmp_path: Path) -> None:
@@ -264,6 +407,15 @@ FAULTS = [
     ("s.sog", write_sog, lambda d: d[:2000], "no zip"),
     ("s.sog", write_sog, lambda d: d.replace(b'"version": 2', b'"version": 7'), "cannot be unpacked"),
     ("s.spz", write_spz, lambda d: d[: len(d) // 2], "cut off"),
+    ("s.spz", write_spz, lambda d: gzip.decompress(d)[:-9], "cut off"),
+    ("s.spz", write_spz, lambda d: d[:20] + bytes(40) + d[60:], "damaged"),
+    ("s.spz", write_spz_4, lambda d: d[:-9], "cut off within its harmonics"),
+    ("s.spz", write_spz_4, lambda d: d[:24], "cut off"),
+    ("s.spz", write_spz_4, lambda d: d[:15] + bytes([5]) + d[16:], "its streams unpack to"),
+    ("s.spz", write_spz_4, lambda d: d[:128] + b"what" + d[132:], "its positions are no Zstandard stream"),
+    ("s.spz", write_spz_4, lambda d: d[:40] + struct.pack("<Q", 9) + d[48:], "its streams unpack to 9"),
+    ("s.spz", write_spz_4, lambda d: d[:4] + b"\x05" + d[5:], "its version is 5"),
+    ("s.spz", write_spz_4, gzip.compress, "gunzip"),
     ("s.spz", write_spz, huge_spz, "cannot come from"),
     ("s.spz", write_spz, lambda d: gzip.compress(b"NOPE" + gzip.decompress(d)[4:]), "begins with b'NGSP'"),
     ("x.bin", write_ply, lambda d: b"what" + d, "known format"),

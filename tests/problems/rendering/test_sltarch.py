@@ -1,5 +1,7 @@
 """SLTarch: the view agrees with the referee, work is monotone, GSCore is what was published."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from tradespace.hardware.accelerators import accelerator, names
 from tradespace.hardware.technology import core_area_factor, core_energy_factor
 from tradespace.problems.rendering.sltarch import baselines, designs, milp, prices, workload
 from tradespace.problems.rendering.sltarch.problem import ALGORITHM, SLTarch
-from tradespace.problems.rendering.sltarch.reproduce import in_order
+from tradespace.problems.rendering.sltarch.reproduce import in_order, reproduce
 
 ALGORITHMIC = {"subtree": 32, "merging": True, "threshold": 2.0, "group": 2, "check": "centre", "interval": 1}
 
@@ -328,3 +330,12 @@ def test_goals_out_of_reach_say_what_is_within(problem):
 
 def test_algorithm_names_are_the_slow_ones():
     assert SLTarch.slow == ALGORITHM
+
+
+def test_a_reproduction_takes_a_scene_and_devices_from_the_command_line() -> None:
+    from tradespace.search.cli.arguments import read_options
+
+    given = read_options(
+        "it", reproduce, ["--scene", "a.spz", "--devices", "jetson-agx-xavier,jetson-agx-orin-64gb"]
+    )
+    assert given == {"scene": Path("a.spz"), "devices": ("jetson-agx-xavier", "jetson-agx-orin-64gb")}

@@ -46,6 +46,23 @@ def text_model(folder: Path) -> None:
     (folder / "images.txt").write_text("\n".join(lines) + "\n")
 
 
+def without_points(folder: Path) -> None:
+    """The same without lines of points, as tools write it that track none; marked, ended as on Windows."""
+    text_model(folder)
+    lines = [line for line in (folder / "images.txt").read_text().splitlines() if ".png" in line]
+    (folder / "images.txt").write_bytes("\r\n".join(["# images", *lines, "", ""]).encode("utf-8-sig"))
+    (folder / "cameras.txt").write_bytes((folder / "cameras.txt").read_text().encode("utf-16"))
+
+
+def some_points(folder: Path) -> None:
+    """Lines of points after some images only, blank lines between others."""
+    without_points(folder)
+    lines = (folder / "images.txt").read_text("utf-8-sig").splitlines()
+    points = "10.5 20.25 -1 11 2e1 33 12.125 3 7 1 2 3"
+    mixed = [lines[1], points, *lines[2:], "", "", points]
+    (folder / "images.txt").write_text("\n".join(mixed))
+
+
 def binary_model(folder: Path) -> None:
     """cameras.bin and images.bin."""
     lens = struct.pack("<QiiQQ4d", 1, 7, 1, 64, 48, 90, 99, 30, 25)
@@ -69,11 +86,11 @@ def arrays(folder: Path) -> None:
     np.savez(folder / "poses.npz", viewmats=views.astype(np.float32), Ks=lens, width=64, height=48)
 
 
-@pytest.mark.parametrize("write", [text_model, binary_model, arrays])
+@pytest.mark.parametrize("write", [text_model, without_points, some_points, binary_model, arrays])
 def test_poses_that_were_written_are_read(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path)
     found = read_cameras(tmp_path / "poses.npz" if write is arrays else tmp_path)
-    for camera, pose in zip(found, POSES, strict=True):
+    for camera, pose in zip(found, POSES, strict=True):  # as many as there are
         assert camera.rotation == pytest.approx(pose.rotation, abs=1e-6)
         assert camera.position == pytest.approx(pose.position, abs=1e-5)
         assert (camera.focal, camera.focal_y, camera.principal) == (90, pytest.approx(99), (30, 25))

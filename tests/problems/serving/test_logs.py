@@ -137,8 +137,8 @@ def test_requests_without_an_answer_are_left_out_and_counted(tmp_path: Path, ove
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("{", "is no JSON"),
-        ("[1]", "must be an object"),
+        ("{", "row 1 of requests.jsonl cannot be read as JSON"),
+        ("[1]", "must be a JSON object"),
         ('{"output_toks": 1, "queued_ts": 0}', "input_toks is missing"),
         ('{"input_toks": 1, "output_toks": 1, "queued_ts": "x"}', "queued_ts must be a number"),
     ],
