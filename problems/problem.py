@@ -24,6 +24,7 @@ import numpy as np
 from ..errors import EvaluationError, SpaceError, nearest
 from .batch import Batch
 from .digest import digest, encode, source
+from .faults import wrapped
 from .goal import Goal, Metric, ResolvedGoal
 from .names import SETTINGS, attributes, check_declared, check_parameters, check_settings, in_class_line
 from .scoring import Scores, evaluate
@@ -34,6 +35,21 @@ if TYPE_CHECKING:
     from .views import JobsView, MilpView, PackingView
 
 Progress = Callable[[str, float], None]
+HOOKS = (
+    *(
+        "prepare",
+        "ready",
+        "draw",
+        "measurement",
+        "explain",
+        "explain_infeasible",
+        "answer",
+        "guesses",
+        "coarse",
+    ),
+    *("milp_view", "packing_view", "jobs_view", "headline", "summary", "figures", "apply"),
+)
+"""Methods whose faults are told in one sentence, with file and line (see `faults`)."""
 
 
 def param(
@@ -124,6 +140,7 @@ class ProblemType(type):
                     "write ts.param(factory=lambda: ...)."
                 )
         namespace |= {k: _attribute(k, bases) for k in everything if k in attributes(Problem)} | said
+        namespace |= wrapped(namespace, bases, HOOKS, __name__)
         namespace["__annotations__"] = annotations
         namespace["_declared"] = everything
         made = super().__new__(cls, name, bases, namespace, **settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import EvaluationError, TradespaceError, nearest
 from .batch import Batch, Labels, take
+from .faults import where
 from .names import spelled
 
 if TYPE_CHECKING:
@@ -185,12 +185,9 @@ class _Halving:
 def _sentence(problem: Problem, batch: Batch, error: BaseException) -> str:
     """What was raised, where in the user's code, at which point."""
     point = problem.space.points(batch)[0]
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-    referee = inspect.getsourcefile(inspect.unwrap(type(problem).evaluate))
-    own = [f for f in frames if f.filename == referee] or frames
-    where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
+    place = where(error, inspect.unwrap(type(problem).evaluate).__code__.co_filename)
     shown = ", ".join(f"{k}={v!r}"[:60] for k, v in list(point.items())[:8])
-    return f"{type(problem).__name__}.evaluate raised {type(error).__name__}: {error}{where} (point {shown})"
+    return f"{type(problem).__name__}.evaluate raised {type(error).__name__}: {error}{place} (point {shown})"
 
 
 def pointwise(function: Callable[[Any, Any], Mapping[str, Any]]) -> Callable[[Any, Batch], dict[str, Any]]:

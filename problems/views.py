@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .faults import told
+
 Array = npt.NDArray[Any]
 
 
@@ -38,6 +40,10 @@ class MilpView:
     decides: tuple[str, ...] | None = None
     exact: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("decode", "encode"):
+            object.__setattr__(self, name, told(getattr(self, name)))
+
 
 @dataclass(frozen=True, eq=False)
 class PackingView:
@@ -61,6 +67,9 @@ class PackingView:
     decides: tuple[str, ...] | None = None
     constant: float = 0.0
     others: Mapping[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decode", told(self.decode))
 
     def of(self, metric: str) -> PackingView:
         """The view of another of its metrics; itself where it has none of that name."""

@@ -15,7 +15,8 @@ from ..problems.batch import Batch
 from ..problems.domain import label_name
 from ..problems.goal import Objective
 from ..problems.scoring import evaluate
-from .plots import ACCENT, FAINT, INK, axis_scale, own_figures
+from .own import heard, own_figures
+from .plots import ACCENT, FAINT, INK, axis_scale
 from .quality import Quality, rows_before
 from .result import Result
 from .session import Session
@@ -34,23 +35,29 @@ HEIGHT = 440
 
 def study_figures(session: Session, result: Result, chosen: Chosen) -> dict[str, Figure]:
     """The figures that a run has something to show for, by name."""
-    made = {
-        "front": front(session, result, chosen),
-        "convergence": convergence(session, result),
-        "sensitivity": sensitivity(session, result),
+    draws = {
+        "front": lambda: front(session, result, chosen),
+        "convergence": lambda: convergence(session, result),
+        "sensitivity": lambda: sensitivity(session, result),
     }
-    return {name: figure for name, figure in made.items() if figure is not None} | own(session, result)
+    made: dict[str, Figure] = {}
+    for name, draw in draws.items():
+        with heard(session.note, f"the picture of the {name}"):
+            figure = draw()
+            made |= {} if figure is None else {name: figure}
+    return made | own(session, result)
 
 
 def own(session: Session, result: Result) -> dict[str, Figure]:
     """The problem's own pictures; a problem that fails to draw says so in the notes."""
     from .static import as_plot
 
-    try:
-        return {n: as_plot(f, n) for n, f in own_figures(session.problem, result).items()}
-    except Exception as error:
-        session.note(f"the problem's own figures were not drawn: {type(error).__name__}: {error}")
-        return {}
+    made: dict[str, Figure] = {}
+    with heard(session.note, "the problem's own pictures"):
+        for name, figure in own_figures(session.problem, result).items():
+            with heard(session.note, f"the picture '{name}'"):
+                made[name] = as_plot(figure, name)
+    return made
 
 
 def layout(title: str, x: str, y: str, **more: Any) -> dict[str, Any]:

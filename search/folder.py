@@ -14,6 +14,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import time
 import uuid
 import zipfile
@@ -58,6 +59,23 @@ class RunFolder:
     def id(self) -> str:
         """The last part of the folder's name, short enough to type."""
         return self.path.name.rpartition("-")[2]
+
+    @property
+    def started(self) -> bool:
+        """Whether anything of its search is recorded: a row, the front of an enumeration, a result."""
+        whole = ("result.json", "sweep.npz")
+        tail = self.path / TAIL
+        return (
+            any((self.path / name).is_file() for name in whole)
+            or bool(self.chunks())
+            or (tail.is_file() and tail.stat().st_size > 0)
+        )
+
+    def discard(self) -> None:
+        """Remove the run."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()
 
     def write_json(self, name: str, data: Any) -> None:
         """Write plain data."""
@@ -246,7 +264,7 @@ def unwritable(path: Path, error: OSError) -> DataError:
 
 
 def find_run(name: str, runs: Path) -> RunFolder:
-    """The folder of a run given by path or by the id at its end ("7f3a"); "last" is the newest.
+    """The folder of a run given by path or by the id at its end ("7f3a"); "last" is the newest that started.
 
     Raises DataError where none or several match.
     """
@@ -255,6 +273,7 @@ def find_run(name: str, runs: Path) -> RunFolder:
         return RunFolder(path)
     found = sorted(p.parent for p in runs.glob("*/*/run.json"))
     if name == "last":
+        found = [p for p in found if RunFolder(p).started]
         if not found:
             raise DataError(f"'{runs}' holds no run; start one with 'optimize run PROBLEM'.")
         return RunFolder(max(found, key=_started))

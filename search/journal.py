@@ -395,6 +395,31 @@ def open_journal(path: Path, patience: float = PATIENCE) -> tuple[JournalStorage
             raise DataError(f"'{path}' is no journal that Optuna can read: {error!r}.") from None
 
 
+def check_storage(storage: Any) -> None:
+    """Raises DataError where a study could not be written to a storage; None and "none" are none.
+
+    storage: an address, the path of a journal, or an Optuna storage.
+    """
+    if storage is None or storage == "none" or isinstance(storage, BaseStorage):
+        return
+    if not isinstance(storage, str | Path) or not str(storage):
+        raise DataError(
+            f"storage must be an address such as 'sqlite:///x.db', the path of a journal, an Optuna storage "
+            f"or 'none', got {storage!r}."
+        )
+    with quiet():
+        if is_url(str(storage)):
+            open_url(str(storage))
+            return
+        path = Path(storage)
+        if path.is_dir():
+            raise DataError(f"the storage '{path}' is a folder; give the name of a journal file in it.")
+        with Journal(path).locked(), open(path, "rb") as file:
+            lines = file.readlines(TAIL)
+        if lines and not any(_record(line) is not None for line in lines):
+            raise DataError(f"'{path}' is no journal of Optuna's; give another file, or sqlite:///{path}.")
+
+
 def write_study(record: StudyRecord, storage: str | Path | BaseStorage) -> str | None:
     """Write a study to a journal file, an address or a storage; one of the same name is replaced.
 

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from .. import units
-from ..errors import TradespaceError
 from ..problems.goal import ResolvedGoal
 from ..problems.parameters import declared, shown
 from ..problems.problem import Problem
 from .applied import kept
 from .figures import convergence, front
 from .folder import RunFolder
-from .plots import own_figures
+from .own import headline, heard, own_figures, summary
 from .result import Result
 from .session import Session
 from .static import MOST_SVG, draw, png, svg
@@ -52,8 +51,7 @@ def page(session: Session, result: Result) -> str:
         _provenance(problem, result),
     ]
     title = f"{result.problem} · run {folder.id if folder else ''}"
-    described = getattr(problem, "headline", None)
-    lead = described() if callable(described) else (type(problem).__doc__ or "").strip().split("\n")[0]
+    lead = headline(problem, session.note) or (type(problem).__doc__ or "").strip().split("\n")[0]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -175,11 +173,9 @@ def _slack(spare: float, unit: str) -> str:
 def _point(problem: Problem, result: Result) -> str:
     """The problem's own table of the plan where it has one, and the scalar variables."""
     best = result.best or {}
-    summary = getattr(problem, "summary", None)
-    own = ""
-    if callable(summary) and result.feasible:
-        listed = summary(problem.space.points(problem.space.batch(best))[0])
-        own = rows_table(listed)
+    faults: list[str] = []
+    own = rows_table(summary(problem, best, faults.append)) if result.feasible else ""
+    own += _note(faults)
     kept = [n for n, v in best.items() if not (own and isinstance(v, list))]
     domains = problem.space.domains
     rows = [(n, in_words(best[n], domains[n]), domains[n].help) for n in kept[:POINT_ROWS]]
@@ -295,11 +291,17 @@ def _applied(folder: RunFolder | None) -> str:
 
 
 def _own(problem: Problem, result: Result) -> str:
-    try:
-        figures = own_figures(problem, result) if result.feasible else {}
-    except TradespaceError as error:
-        return _section("Figures", f'<p class="note">They were not drawn: {escape(str(error))}</p>')
-    return _section("Figures", *(picture(figure, name.replace("_", " ")) for name, figure in figures.items()))
+    pictures, faults = [], list[str]()
+    with heard(faults.append, "the problem's own pictures"):
+        for name, figure in own_figures(problem, result).items() if result.feasible else ():
+            with heard(faults.append, f"the picture '{name}'"):
+                pictures.append(picture(figure, name.replace("_", " ")))
+    return _section("Figures", *pictures, _note(faults))
+
+
+def _note(sentences: Sequence[str]) -> str:
+    """Sentences of what is missing, if there are any."""
+    return "".join(f'<p class="note">{escape(_sentence(sentence))}</p>' for sentence in sentences)
 
 
 def _provenance(problem: Problem, result: Result) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import numpy as np
 from .. import units
 from ..problems.goal import Objective, ResolvedGoal
 from ..problems.problem import Problem
+from .own import Hear, heard, own_figures
 from .result import Result
 
 if TYPE_CHECKING:
@@ -21,13 +20,24 @@ if TYPE_CHECKING:
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 
 
-def save_figures(result: Result, problem: Problem, goal: ResolvedGoal, folder: Path) -> list[Path]:
-    """Draw what the result has to show as PNG files in `folder`; returns their paths."""
+def save_figures(
+    result: Result, problem: Problem, goal: ResolvedGoal, folder: Path, hear: Hear
+) -> list[Path]:
+    """Draw what the result has to show as PNG files in `folder`; returns their paths.
+
+    hear: takes a sentence for each picture that cannot be drawn.
+    """
     figures: dict[str, Figure] = {}
     if len(goal.objectives) == 2 and result.front_size > 1:
-        figures["front"] = front(result, goal)
-    figures |= own_figures(problem, result)
-    return write_figures(figures, folder)
+        with heard(hear, "the picture of the front"):
+            figures["front"] = front(result, goal)
+    with heard(hear, "the problem's own pictures"):
+        figures |= own_figures(problem, result)
+    paths: list[Path] = []
+    for name, figure in figures.items():
+        with heard(hear, f"the picture '{name}'"):
+            paths += write_figures({name: figure}, folder)
+    return paths
 
 
 def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
@@ -40,20 +50,6 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
         paths.append(folder / f"{name}.png")
         figure.savefig(paths[-1], dpi=150, bbox_inches="tight")
     return paths
-
-
-def own_figures(problem: Problem, result: Result) -> dict[str, Figure]:
-    """What the problem itself draws of the answer, by name; drawn once for the files, study and page."""
-    if not callable(getattr(problem, "figures", None)) or result.best is None:
-        return {}
-    return dict(_drawn(problem, json.dumps(result.best, sort_keys=True)))
-
-
-@lru_cache(maxsize=1)
-def _drawn(problem: Problem, best: str) -> dict[str, Figure]:
-    point = problem.space.points(problem.space.batch(json.loads(best)))[0]
-    drawn: dict[str, Figure] = problem.figures(point)  # type: ignore[attr-defined]
-    return drawn
 
 
 def axis_scale(values: Any, objective: Objective) -> tuple[float, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,6 +85,10 @@ def solve(
     check_pick(pick, resolved)
     check_robust(robust, pick)
     first = start_batch(problem, start)
+    if study is None and storage is not None:
+        from .journal import check_storage
+
+        check_storage(storage)
     with Evaluator(problem, workers, executor) as evaluator:
         folder = None
         if runs is not None:
@@ -94,7 +98,7 @@ def solve(
             )
             asked["study"] = study_record(study, storage)
             folder.write_json("run.json", asked)
-        with folder.hold() if folder else nullcontext():
+        with folder.hold() if folder else nullcontext(), _kept(folder):
             session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
             result = conduct(session, chosen, why, pick)
             result = result if robust is None else robustly(session, result, robust)
@@ -136,6 +140,10 @@ def resume(
         np.random.SeedSequence([record["seed"]])
         check_pick(record["pick"], resolved)
         keep_all, why = bool(record["keep_all"]), str(record["why"])
+    if not study and storage is not None:
+        from .journal import check_storage
+
+        check_storage(storage)
     with folder.hold(), Evaluator(problem, workers, executor) as evaluator:
         session = Session(
             problem, resolved, budget, record["seed"], evaluator, folder, first, observer, keep_all
@@ -205,6 +213,17 @@ def robustly(session: Session, result: Result, quantile: float) -> Result:
     from .trust.robust import robustly as choose
 
     return choose(session, result, quantile)
+
+
+@contextmanager
+def _kept(folder: RunFolder | None) -> Iterator[None]:
+    """A run that fails before anything of its search is recorded leaves no folder."""
+    try:
+        yield
+    except Exception:
+        if folder is not None and not folder.started:
+            folder.discard()
+        raise
 
 
 def conduct(session: Session, solver: Solver, why: str, pick: str | None) -> Result:
@@ -326,7 +345,7 @@ def finish(
         result = replace(result.pick(pick), sigma={n: float(v[0]) for n, v in scores.sigma.items()})
     if problem.stochastic and result.best is not None and reason != ANSWERED:
         result = replace(result, replications=replicate(problem, result.best))
-    if folder is not None and reason != ANSWERED:
+    if folder is not None and reason != ANSWERED and (archive.rows or reason != "interrupted"):
         result.save(folder.path / "result.json")
     return result
 

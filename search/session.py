@@ -420,8 +420,8 @@ class Session:
         self._save_sweep()
 
 
-class OutOfTime(Exception):
-    """The budget's seconds are spent."""
+class OutOfTime(BaseException):
+    """The budget's seconds are spent; not an Exception, so that no solver takes it for one of its own."""
 
 
 def ask_tell(session: Session, solver: AskTell) -> tuple[Certificate, str]:

@@ -16,12 +16,14 @@ import numpy.typing as npt
 
 from ..errors import BudgetError
 from ..problems.batch import Batch
+from ..problems.faults import wrapped
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from ..problems.scoring import Scores
 
 Array = npt.NDArray[Any]
 PROVEN_GAP = 1e-6
+CALLED = ("accepts", "begin", "ask", "tell", "solve")
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,15 @@ class Solver:
     name: ClassVar[str]
     needs_budget: ClassVar[bool] = True
     """Whether it would run for ever without a budget."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """What its methods raise is told in one sentence, with file and line; a solver without a name has
+        that of its class."""
+        super().__init_subclass__(**settings)
+        if cls.__module__ != __name__ and not hasattr(cls, "name"):
+            cls.name = cls.__name__
+        for name, method in wrapped(vars(cls), cls.__bases__, CALLED, __name__).items():
+            setattr(cls, name, method)
 
     def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
         """None where the solver can take this problem and goal, else the reason in words."""

@@ -54,6 +54,10 @@ def apply_run(
             given["goal"] = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()}).resolve(problem)
     if "heard" in taken:
         given["heard"] = events.append
+    if storage is not None:
+        from ..journal import check_storage
+
+        check_storage(storage)
     with preparing(json) as progress:
         problem.ready(progress)
         if "progress" in taken:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ...errors import DataError
@@ -15,10 +16,11 @@ from ...problems.registry import entries
 from ...solvers.base import Budget
 from ..comparison.compare import Comparison, compare
 from ..folder import RunFolder, find_run
+from ..own import heard
 from ..run import now
 from ..session import Session
 from .arguments import make_problem, read_fixes
-from .console import console, print_json, rows, table
+from .console import console, note, print_json, rows, table
 from .options import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .progress import preparing
 from .running import STRUCK, Wish, answer_of
@@ -161,16 +163,18 @@ def write_comparison(found: Comparison, folder: Path) -> list[Path]:
     from ..comparison.curves import page, picture
     from ..comparison.runtimes import runtime_picture
 
-    image, times = io.BytesIO(), io.BytesIO()
-    picture(found).savefig(image, dpi=150)
-    runtime_picture(found).savefig(times, dpi=150)
-    contents: dict[str, Any] = {
+    contents: dict[str, bytes] = {
         "compare.md": found.markdown().encode(),
         "compare.csv": found.csv().encode(),
-        "curves.png": image.getvalue(),
-        "curves.html": page(found).encode(),
-        "runtimes.png": times.getvalue(),
     }
+    draws: dict[str, Callable[[], bytes]] = {
+        "curves.png": lambda: _png(picture(found)),
+        "curves.html": lambda: page(found).encode(),
+        "runtimes.png": lambda: _png(runtime_picture(found)),
+    }
+    for name, draw in draws.items():
+        with heard(note, name):
+            contents[name] = draw()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -184,6 +188,12 @@ def write_comparison(found: Comparison, folder: Path) -> list[Path]:
     return [folder / name for name in (*contents, "compare.json")]
 
 
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150)
+    return buffer.getvalue()
+
+
 def _print(found: Comparison, folder: Path, files: list[Path]) -> None:
     out = console()
     out.print(f"[bold]{found.problem}[/] · {found.goal.describe()}")
@@ -194,7 +204,7 @@ def _print(found: Comparison, folder: Path, files: list[Path]) -> None:
     out.print(rows(made, [tuple(found.cells(name)) for name in found.solvers]))
     out.print(f"[dim]ranks[/]       {found.ranking.statement()}")
     for name, reason in found.refused.items():
-        out.print(f"[yellow]did not run[/] {name}: {reason}")
-    for note in found.notes:
-        out.print(f"[dim]note[/]        {note}")
+        out.print(f"[yellow]did not run[/] {name}: {escape(reason)}")
+    for sentence in found.notes:
+        out.print(f"[dim]note[/]        {escape(sentence)}")
     out.print(f"[dim]stored in[/]   {folder}: {', '.join(f.name for f in files)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import numpy as np
 from rich.markup import escape
 
 from ... import units
-from ...errors import TradespaceError
 from ...problems.goal import Limit, ResolvedGoal
 from ...problems.problem import Problem
+from ..own import Hear, heard, summary
 from ..plots import save_figures
 from ..result import Result
 from ..trust.robust import describe
 from ..values import in_words
-from .console import console, fail, rows, table
+from .console import console, fail, note, rows, table
 
 FRONT_ROWS = 10
 
@@ -24,6 +25,11 @@ FRONT_ROWS = 10
 def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
     """Print a result; an infeasible one as an error with the remedy."""
     out = console()
+
+    def hear(sentence: str) -> None:
+        if sentence not in result.notes:
+            note(sentence)
+
     if not result.feasible:
         _print_infeasible(result, problem, goal)
     if result.best is not None and not result.certificate.infeasible:
@@ -31,7 +37,7 @@ def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
         out.print(_metrics(result, problem, goal))
         if result.front_size > 1:
             out.print(_front(result, problem, goal))
-        _print_point(result, problem)
+        _print_point(result, problem, hear)
     if result.robust:
         out.print(f"[dim]robust[/]      {escape(describe(result.robust, problem))}")
         if not result.robust["met"]:
@@ -42,19 +48,19 @@ def print_result(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
     for sentence in result.notes:
         out.print(f"[dim]note[/]        {escape(sentence)}")
     if result.run_dir is not None:
-        pictures = _pictures(result, problem, goal, result.run_dir / "figures")
+        pictures = _pictures(result, problem, goal, result.run_dir / "figures", hear)
         out.print(f"[dim]stored in[/]   {result.run_dir}")
         if pictures:
             out.print(f"[dim]pictures[/]    {', '.join(p.name for p in pictures)} in {pictures[0].parent}")
         out.print(f"[dim]next[/]        {_next(result)}")
 
 
-def _pictures(result: Result, problem: Problem, goal: ResolvedGoal, folder: Path) -> list[Path]:
+def _pictures(result: Result, problem: Problem, goal: ResolvedGoal, folder: Path, hear: Hear) -> list[Path]:
     """Draw, except for an answer that is none and for another goal than the run's own."""
     if result.certificate.infeasible or result.from_record:
         return []
     try:
-        return save_figures(result, problem, goal, folder)
+        return save_figures(result, problem, goal, folder, hear)
     except OSError as error:
         fail(f"no pictures: cannot write '{folder}': {error.strerror or error}.")
         return []
@@ -67,7 +73,9 @@ def _next(result: Result) -> str:
     steps = [f"optimize explain {run}", f"optimize report {run}"]
     if result.certificate.kind != "proven":
         steps.insert(0, f"optimize resume {run} --seconds 300")
-    steps += [f"optimize regoal {run} --limit ...", "optimize dashboard"]
+    steps.append(f"optimize regoal {run} --limit ...")
+    if find_spec("optuna_dashboard") is not None:
+        steps.append("optimize dashboard")
     return " · ".join(steps)
 
 
@@ -147,20 +155,18 @@ def _front(result: Result, problem: Problem, goal: ResolvedGoal) -> Any:
     return rows(table(title, "row", *(n.replace("_", " ") for n in names), *scalar, right=("row",)), cells)
 
 
-def _print_point(result: Result, problem: Problem) -> None:
+def _print_point(result: Result, problem: Problem, hear: Hear) -> None:
     out = console()
-    summary = getattr(problem, "summary", None)
-    if callable(summary):
-        listed = summary(problem.space.points(problem.space.batch(result.best or {}))[0])
-        if listed:
-            heads = list(listed[0])
-            out.print(
-                rows(table("plan", *heads), [tuple(_cell(row.get(h, "")) for h in heads) for row in listed])
-            )
+    listed = summary(problem, result.best or {}, hear)
+    if listed:
+        heads = list(listed[0])
+        out.print(
+            rows(table("plan", *heads), [tuple(_cell(row.get(h, "")) for h in heads) for row in listed])
+        )
     cells = [
         (name, in_words(value, problem.space.domains[name]))
         for name, value in (result.best or {}).items()
-        if not (callable(summary) and isinstance(value, list))
+        if not (listed and isinstance(value, list))
     ]
     if cells:
         out.print(rows(table("answer", "variable", "value"), cells))
@@ -171,10 +177,9 @@ def _cell(value: Any) -> str:
 
 
 def _print_infeasible(result: Result, problem: Problem, goal: ResolvedGoal) -> None:
-    try:
+    own = ""
+    with heard(note, "what the problem says of it"):
         own = problem.explain_infeasible(goal)
-    except TradespaceError:
-        own = ""
     if own:
         fail(own)
     elif result.certificate.infeasible:

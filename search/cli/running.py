@@ -23,12 +23,13 @@ from ...problems.scoring import evaluate
 from ...solvers.base import Budget, Solver
 from ...solvers.portfolio import select
 from ..folder import find_run
+from ..own import headline
 from ..record import problem_name, recorded_problem, undamaged
 from ..result import Interrupted, Result
 from ..run import regoal, resume, solve
 from ..sharing import sampler
 from .arguments import make_problem, read_fixes
-from .console import console, print_json
+from .console import console, note, print_json
 from .options import DEFAULT_EVALUATIONS, DEFAULT_SECONDS
 from .progress import Watcher, preparing
 from .report import print_result
@@ -169,8 +170,7 @@ def _start(start: str | None, runs: Path) -> str | Path | None:
 
 def _headline(problem: Problem, goal: ResolvedGoal, solver: str, why: str, asked: str) -> None:
     out = console()
-    described = getattr(problem, "headline", None)
-    words = described() if callable(described) else ""
+    words = headline(problem, note)
     if not words:
         values = [f"{n} {shown(v, declared(type(problem))[n].unit)}" for n, v in problem.parameters.items()]
         words = ", ".join(values[:8])
