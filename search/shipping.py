@@ -177,8 +177,9 @@ def _sources(path: Path) -> dict[str, str]:
     folder = path.resolve().parent
     found = {path.name: path.read_text()}
     for module in list(sys.modules.values()):
-        place = getattr(module, "__file__", None)
-        if place and place.endswith(".py") and Path(place).resolve().parent == folder:
+        place = getattr(module, "__file__", None) or ""
+        beside = place.endswith(".py") and Path(place).is_absolute() and Path(place).is_file()
+        if beside and Path(place).resolve().parent == folder:
             found.setdefault(Path(place).name, Path(place).read_text())
     return found
 
