@@ -17,6 +17,8 @@ def device(name: str) -> Device:
     >>> device("a100-sxm-80gb").peak("bf16")
     312000000000000.0
     """
+    if not isinstance(name, str):
+        raise DataError(f"a device is named by a text, such as 'a100-sxm-80gb', got {name!r:.60}.")
     if name.endswith(".toml"):
         from .files import read_device
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,7 +40,9 @@ class Metric:
     help: str = ""
 
     def __post_init__(self) -> None:
-        if self.direction not in {"min", "max", None}:
+        if not isinstance(self.unit, str):
+            raise GoalError(f"unit of a Metric must be a text such as 's', got {self.unit!r}.")
+        if self.direction not in ("min", "max", None):
             raise GoalError(f"direction of a Metric must be 'min', 'max' or None, got {self.direction!r}.")
 
 
@@ -105,7 +107,11 @@ class Goal:
     def __post_init__(self) -> None:
         for name in ("minimize", "maximize", "limits", "no_limits"):
             value = getattr(self, name)
-            texts = (value,) if isinstance(value, str) else tuple(value)
+            texts = (value,) if isinstance(value, str) else value
+            if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+                what = "limits such as 'peak<=24GiB'" if name == "limits" else "names of metrics"
+                raise GoalError(f"{name} of a Goal must be {what}, got {value!r}.")
+            texts = tuple(texts)
             object.__setattr__(self, name, tuple(map(spelled, texts)) if name != "limits" else texts)
 
     def resolve(self, problem: Any) -> ResolvedGoal:

@@ -148,8 +148,14 @@ class ProblemType(type):
 
     if not TYPE_CHECKING:
 
-        def __call__(cls, /, **parameters: Any) -> Any:
-            """Make a problem; raises SpaceError for an unknown or missing parameter."""
+        def __call__(cls, /, *values: Any, **parameters: Any) -> Any:
+            """Make a problem; raises SpaceError for an unknown or missing parameter, TypeError for one
+            without a name."""
+            if values:
+                raise TypeError(
+                    f"parameters of {cls.__name__} are given by name, such as "
+                    f"{cls.__name__}({next(iter(getattr(cls, '__dataclass_fields__', {})), 'name')}=...)."
+                )
             _check_given(cls, parameters)
             return super().__call__(**parameters)
 

@@ -96,6 +96,8 @@ def load(name: str) -> type[Problem]:
     Raises DataError where there is none, with the nearest name, or where the user's file raises, with
     the line at fault.
     """
+    if not isinstance(name, str):
+        raise DataError(f"a problem is named by a text, such as 'knapsack', got {name!r:.60}.")
     known = {entry.name: entry for entry in entries()}
     target = known[name].target if name in known else name
     place, _, label = target.rpartition(":")

@@ -196,7 +196,15 @@ class Space:
         if isinstance(points, Batch):
             return points if points.__space__ is self else self._adopt(points)
         listed: Sequence[Mapping[str, Any]]
-        listed = [points] if isinstance(points, Mapping) else list(points)
+        if isinstance(points, Mapping):
+            listed = [points]
+        else:
+            listed = (
+                list(points) if isinstance(points, Iterable) and not isinstance(points, str) else [points]
+            )
+        strange = next((p for p in listed if not isinstance(p, Mapping)), None)
+        if strange is not None:
+            raise SpaceError(f"a point must map variables to values, got {strange!r:.60}.")
         if any(n not in self.domains for point in listed for n in point):
             listed = [{spelled(str(n)): value for n, value in point.items()} for point in listed]
         for point in listed:

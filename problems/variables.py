@@ -42,7 +42,7 @@ class Var:
 
     def resolve(self, name: str, owner: Any) -> Domain:
         """The domain of this variable for the problem `owner`."""
-        parts = self.shape if isinstance(self.shape, tuple) else (self.shape,)
+        parts = tuple(self.shape) if isinstance(self.shape, tuple | list) else (self.shape,)
         shape: list[int] = []
         for part in parts:
             size = _attribute(name, "shape", part, owner)
@@ -133,7 +133,7 @@ class Float(Var):
 
 
 class Menu(Var):
-    """One of an ordered list of numbers; the column holds the numbers themselves."""
+    """One of an ordered list of numbers, given one by one or as a list; the column holds the numbers."""
 
     def __init__(
         self,
@@ -144,7 +144,8 @@ class Menu(Var):
         unit: str = "1",
     ) -> None:
         super().__init__(shape, when, help, unit)
-        self._options: Callable[[str, Any], Any] = lambda name, owner: options
+        listed = _one_list(options)
+        self._options: Callable[[str, Any], Any] = lambda name, owner: listed
         if len(options) == 1 and isinstance(options[0], str):
             self._options = lambda name, owner: _attribute(name, "options", options[0], owner)
         else:
@@ -197,14 +198,14 @@ class Menu(Var):
 
 
 class Choice(Var):
-    """One of a list of unordered labels, or of the members of an Enum.
+    """One of some unordered labels, given one by one or as a list, or of the members of an Enum.
 
     A single string names the attribute that lists the labels.
     """
 
     def __init__(self, *options: Any, shape: Shape = (), when: When | None = None, help: str = "") -> None:
         super().__init__(shape, when, help)
-        self.options = options
+        self.options = _one_list(options)
         self._attribute = options[0] if len(options) == 1 and isinstance(options[0], str) else None
         if self._attribute is None:
             self._domain("Choice", (), None)
@@ -292,8 +293,14 @@ def _whole(name: str, role: str, value: Any) -> int:
     return int(value)
 
 
+def _one_list(options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Options given one by one, or as one list."""
+    whole = len(options) == 1 and isinstance(options[0], list | tuple | range | np.ndarray)
+    return tuple(options[0]) if whole else options
+
+
 def _listed(name: str, kind: str, options: Any) -> tuple[Any, ...]:
-    if isinstance(options, str) or not isinstance(options, Iterable):
+    if isinstance(options, str | set | frozenset) or not isinstance(options, Iterable):
         raise SpaceError(f"options of {kind} '{name}' must be a list, got {options!r}.")
     try:
         return tuple(options)

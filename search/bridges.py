@@ -19,6 +19,7 @@ from ..problems.goal import Goal, ResolvedGoal
 from ..problems.names import apart
 from ..problems.problem import Problem
 from ..problems.scoring import evaluate
+from .given import a_goal, a_path, a_problem
 
 Array = npt.NDArray[Any]
 EASY = (1e-3, 1e6)
@@ -34,7 +35,7 @@ class OptunaObjective:
 
     def __init__(self, problem: Problem, goal: Goal | None = None) -> None:
         self.problem = problem
-        self.goal: ResolvedGoal = (goal or Goal()).resolve(problem)
+        self.goal: ResolvedGoal = a_goal(goal).resolve(problem)
         self.directions = ["minimize" if o.direction == "min" else "maximize" for o in self.goal.objectives]
 
     def __call__(self, trial: Any) -> float | tuple[float, ...]:
@@ -87,6 +88,7 @@ def optuna_objective(problem: Problem, goal: Goal | None = None) -> OptunaObject
     """
     from ..errors import SpaceError
 
+    problem = a_problem(problem)
     for name, domain in problem.space.domains.items():
         if domain.kind == "permutation" and domain.pinned is None and (domain.count or 0) > 1:
             raise SpaceError(f"'{name}' is a permutation, which Optuna cannot suggest; use pymoo_problem.")
@@ -105,7 +107,8 @@ def pymoo_problem(problem: Problem, goal: Goal | None = None) -> Any:
         raise SolverUnavailable("pymoo is not installed; pip install 'tradespace[pymoo]'.") from None
     from ..solvers.pymoo_algorithms import costs_and_excess
 
-    resolved = (goal or Goal()).resolve(problem)
+    problem = a_problem(problem)
+    resolved = a_goal(goal).resolve(problem)
 
     class TradespaceProblem(Posed):  # type: ignore[misc]
         """The referee behind pymoo's interface."""
@@ -137,8 +140,8 @@ def write_mps(problem: Problem, path: str | Path, goal: Goal | None = None) -> d
     1 where its coefficients are of ordinary size); the file says it in its first lines. Raises DataError
     where the view or an MPS file cannot hold the goal.
     """
-    resolved = (goal or Goal()).resolve(problem)
-    name, path = type(problem).__name__, Path(path)
+    problem, path = a_problem(problem), a_path("path", path)
+    resolved, name = a_goal(goal).resolve(problem), type(problem).__name__
     if not resolved.single:
         raise DataError(
             f"an MPS file holds one objective and this goal has {len(resolved.objectives)}; name one with "

@@ -13,6 +13,7 @@ from ..problems.batch import Batch, concatenate, take
 from ..problems.problem import Problem
 from ..problems.scoring import Scores, evaluate, join_scores
 from .executors import Evaluator
+from .given import a_problem, whole
 
 SPLIT = 7
 LOOP_RATIO = 200
@@ -30,6 +31,7 @@ class Finding:
 
 def check(problem: Problem, *, points: int = 100, seed: int = 0) -> list[Finding]:
     """Check a problem on `points` random points; every fault is a finding of level "error"."""
+    problem, points, seed = a_problem(problem), whole("points", points, 2), whole("seed", seed, 0)
     rng = np.random.default_rng(seed)
     batch = problem.space.sample(rng, points)
     try:

@@ -127,6 +127,10 @@ class Evaluator:
             raise DataError(
                 f"workers must be 1 to {MOST_WORKERS:,} processes of this machine, got {workers}."
             )
+        if executor is not None and not isinstance(executor, str) and not hasattr(executor, "submit"):
+            raise DataError(
+                f"executor must be one of concurrent.futures' kind, or an address, got {executor!r:.60}."
+            )
         self.problem, self.workers = problem, workers
         self.shard = SHARD[problem.cost]
         self._address = executor if isinstance(executor, str) else None

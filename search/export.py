@@ -16,6 +16,7 @@ from ..problems.batch import concatenate
 from ..problems.names import apart
 from ..problems.scoring import Scores, join_scores
 from .folder import RunFolder, pack, plain
+from .given import a_run
 from .record import recorded_problem
 from .result import front_columns
 
@@ -31,7 +32,7 @@ def recorded_rows(run: RunFolder | str | Path) -> pd.DataFrame:
 
     Raises DataError where it recorded none, or kept only its front (an enumeration above 10^6 points).
     """
-    folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
+    folder = a_run(run)
     columns, _ = rows_of(folder)
     return frame(columns)
 

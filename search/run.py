@@ -23,6 +23,7 @@ from ..solvers.portfolio import select
 from ..text import read_json
 from .executors import Evaluator
 from .folder import RunFolder
+from .given import a_budget, a_goal, a_path, a_pick, a_problem, a_run, whole
 from .provenance import provenance
 from .record import check_unchanged, problem_name, recorded_problem, run_record, undamaged
 from .result import ANSWERED, Interrupted, Result, front_columns, readable_point
@@ -39,7 +40,7 @@ def solve(
     problem: Problem,
     solver: Any = "auto",
     goal: Goal | None = None,
-    budget: Budget | None = None,
+    budget: Budget | int | None = None,
     *,
     seed: int = 0,
     workers: int = 1,
@@ -47,7 +48,7 @@ def solve(
     runs: str | Path | None = None,
     storage: Any = None,
     start: Start = None,
-    pick: str | None = None,
+    pick: str | int | None = None,
     robust: float | None = None,
     keep_all: bool = False,
     observer: Observer | None = None,
@@ -56,16 +57,16 @@ def solve(
 ) -> Result:
     """Search a problem and return the answer with its certificate.
 
-    solver: a name (`optimize list --solvers`) or "auto". goal: what is wanted, where it differs from
-    the metrics' defaults. budget: evaluations, seconds, gap. executor: where rows are evaluated, any of
-    the kind of `concurrent.futures`, or an address such as "dask://host:8786". runs: a folder under which
-    the run is recorded, so that it can be resumed. storage: where its Optuna study goes, an address such
-    as "sqlite:///x.db" or the path of a journal; None is the journal in `runs`, "none" no study. start: a
-    point to begin from and to compare with, or the folder of a run. pick: which member of the front is
-    `best` (a metric or a row). robust: choose by this quantile under draws of the model errors, every
-    limit met in that share of them. why: the reason to record for the solver. study: the name of a study
-    in `storage` that several processes fill together, each with this call; `budget.evaluations` are those
-    of all.
+    solver: a name (`optimize list --solvers`) or "auto". goal: what is wanted, where it differs from the
+    metrics' defaults. budget: evaluations, seconds, gap; a number is one of evaluations. executor: where
+    rows are evaluated, any of the kind of `concurrent.futures`, or an address such as "dask://host:8786".
+    runs: a folder under which the run is recorded, so that it can be resumed. storage: where its Optuna
+    study goes, an address such as "sqlite:///x.db" or the path of a journal; None is the journal in
+    `runs`, "none" no study. start: a point to begin from and to compare with, or the folder of a run.
+    pick: which member of the front is `best` (a metric or a row). robust: choose by this quantile under
+    draws of the model errors, every limit met in that share of them. why: the reason to record for the
+    solver. study: the name of a study in `storage` that several processes fill together, each with this
+    call; `budget.evaluations` are those of all.
     Raises a TradespaceError that names the cause and the remedy. Ctrl-C ends the search, which is saved as
     it is, and is raised again as a KeyboardInterrupt whose `result` is the answer so far.
 
@@ -74,13 +75,14 @@ def solve(
     >>> result.certificate.kind
     'proven'
     """
-    budget, goal = budget or Budget(), goal or Goal()
+    problem, goal, budget, pick = a_problem(problem), a_goal(goal), a_budget(budget), a_pick(pick)
+    seed, workers = whole("seed", seed, 0), whole("workers", workers, 1)
+    runs = None if runs is None else a_path("runs", runs)
     resolved = goal.resolve(problem)
     if study is None:
         chosen, reason = select(solver, problem, resolved, budget)
     else:
-        place = Path(runs) if runs is not None else None
-        chosen, reason = share(solver, problem, resolved, budget, study, storage, place)
+        chosen, reason = share(solver, problem, resolved, budget, study, storage, runs)
     why = why or reason
     check_pick(pick, resolved)
     check_robust(robust, pick)
@@ -92,7 +94,7 @@ def solve(
     with Evaluator(problem, workers, executor) as evaluator:
         folder = None
         if runs is not None:
-            folder = RunFolder.create(Path(runs), problem_name(problem), now())
+            folder = RunFolder.create(runs, problem_name(problem), now())
             asked = run_record(
                 problem, goal, resolved, chosen, why, budget, seed, workers, first, pick, keep_all, robust
             )
@@ -109,7 +111,7 @@ def resume(
     run: RunFolder | str | Path,
     *,
     problem: Problem | None = None,
-    budget: Budget | None = None,
+    budget: Budget | int | None = None,
     workers: int | None = None,
     executor: Executor | str | None = None,
     storage: Any = None,
@@ -120,14 +122,17 @@ def resume(
     problem: needed where the run's problem has parameters that can be set from Python only.
     Raises DataError where the problem has changed since, saying what changed.
     """
-    folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
+    folder = a_run(run)
+    given = None if problem is None else a_problem(problem)
+    wanted = None if budget is None else a_budget(budget)
+    asked = None if workers is None else whole("workers", workers, 1)
     record = folder.read_json("run.json")
     with undamaged(folder):
-        problem = problem or recorded_problem(record)
+        problem = given or recorded_problem(record)
         check_unchanged(problem, record)
         goal = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()})
         planned = Budget(**record["budget"])
-        budget = budget or planned
+        budget = wanted or planned
         resolved = goal.resolve(problem)
         study = record.get("study")
         if study:
@@ -136,7 +141,7 @@ def resume(
         else:
             chosen, _ = select(record["solver"], problem, resolved, budget)
         first = problem.space.batch(record["start"]) if record["start"] else None
-        workers = workers or int(record["workers"])
+        workers = asked or int(record["workers"])
         np.random.SeedSequence([record["seed"]])
         check_pick(record["pick"], resolved)
         keep_all, why = bool(record["keep_all"]), str(record["why"])
@@ -157,16 +162,17 @@ def resume(
 
 
 def regoal(
-    run: RunFolder | str | Path, goal: Goal, *, problem: Problem | None = None, pick: str | None = None
+    run: RunFolder | str | Path, goal: Goal, *, problem: Problem | None = None, pick: str | int | None = None
 ) -> Result:
     """Answer another goal from the rows a run recorded, without evaluating.
 
     Raises DataError where the run kept only a front and a sample (a long enumeration).
     """
-    folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
+    folder, goal, pick = a_run(run), a_goal(goal), a_pick(pick)
+    given = None if problem is None else a_problem(problem)
     record = folder.read_json("run.json")
     with undamaged(folder):
-        problem = problem or recorded_problem(record)
+        problem = given or recorded_problem(record)
         check_unchanged(problem, record)
         np.random.SeedSequence([record["seed"]])
         solver = str(record["solver"])
@@ -199,9 +205,10 @@ def regoal(
 # --- the parts ---------------------------------------------------------------------------------------
 def check_robust(robust: float | None, pick: str | None) -> None:
     """Raises GoalError before a search for a quantile that is none, or beside --pick."""
-    if robust is not None and not 0.5 <= robust < 1:
+    number = isinstance(robust, int | float | np.number)
+    if robust is not None and not (number and 0.5 <= robust < 1):
         raise GoalError(
-            f"--robust must lie between 0.5 and 1, got {robust:g}; 0.95 plans for 19 of 20 draws of the "
+            f"--robust must lie between 0.5 and 1, got {robust!r}; 0.95 plans for 19 of 20 draws of the "
             "model errors."
         )
     if robust is not None and pick is not None:
@@ -356,7 +363,7 @@ def start_batch(problem: Problem, start: Start) -> Batch | None:
         return None
     if isinstance(start, Batch | Mapping):
         return problem.space.batch(start)
-    path = Path(start)
+    path = a_path("start, unless a point,", start)
     if path.is_dir():
         best = Result.load(path).best
         if best is None:

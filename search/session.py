@@ -28,6 +28,7 @@ CHUNK_BITS = 20
 IDLE_ASKS = 100
 LARGEST_ASK = 1 << 16
 FEW_FAILURES = 8
+INFINITE = "rows with an infinite objective are no answers and are left out"
 
 
 class Session:
@@ -220,9 +221,12 @@ class Session:
         self.evaluations += len(ids)
         if not self.marks or ids[-1] >= self.marks[-1][0]:
             self.marks.append((int(ids[-1]) + 1, self.evaluations, time.time()))
-        self.archive.add(
-            ids, self.goal.costs(scores.metrics), self.goal.violation(scores.metrics), scores.failed
-        )
+        costs, violation = self.goal.costs(scores.metrics), self.goal.violation(scores.metrics)
+        infinite = np.isinf(costs).any(axis=1)
+        if infinite.any():
+            self.note(INFINITE)
+            violation = np.where(infinite, np.inf, violation)
+        self.archive.add(ids, costs, violation, scores.failed)
 
     def _check_failures(self) -> None:
         """Raises EvaluationError where more than half of what was scored failed."""

@@ -237,7 +237,8 @@ class Chosen:
         """Costs and violations; drop what the dashboard would put beside a front it is not part of."""
         goal, scores = self.session.goal, self.scores
         self.costs = goal.costs(scores.metrics)
-        self.violation = np.where(scores.failed, np.inf, goal.violation(scores.metrics))
+        lost = scores.failed | np.isinf(self.costs).any(axis=1)
+        self.violation = np.where(lost, np.inf, goal.violation(scores.metrics))
         feasible = (self.violation <= 0) & ~scores.failed
         front = np.isin(self.ids, self.session.archive.ids) & feasible
         beaten = np.zeros(len(self.ids), bool)

@@ -39,16 +39,22 @@ class Budget:
     gap: float | None = None
 
     def __post_init__(self) -> None:
-        if self.evaluations is not None and (
-            self.evaluations != int(self.evaluations) or self.evaluations < 1
-        ):
+        count, seconds, gap = self.evaluations, self.seconds, self.gap
+        if count is not None:
+            if not _number(count) or not math.isfinite(count) or count != int(count) or count < 1:
+                raise BudgetError(
+                    f"evaluations of the budget must be a whole number of at least 1, got {_shown(count)}."
+                )
+            object.__setattr__(self, "evaluations", int(count))
+        if seconds is not None and not (_number(seconds) and 0 < seconds < math.inf):
             raise BudgetError(
-                f"evaluations of the budget must be a whole number of at least 1, got {self.evaluations}."
+                f"seconds of the budget must be positive and finite, got {_shown(seconds)}; leave them out "
+                "for no limit."
             )
-        if self.seconds is not None and not self.seconds > 0:
-            raise BudgetError(f"seconds of the budget must be positive, got {self.seconds:g}.")
-        if self.gap is not None and not 0 <= self.gap < 1:
-            raise BudgetError(f"gap of the budget must lie in [0, 1), got {self.gap:g}; 0.01 is one percent.")
+        if gap is not None and not (_number(gap) and 0 <= gap < 1):
+            raise BudgetError(
+                f"gap of the budget must lie in [0, 1), got {_shown(gap)}; 0.01 is one percent."
+            )
 
     @property
     def proven_gap(self) -> float:
@@ -58,6 +64,14 @@ class Budget:
     def record(self) -> dict[str, Any]:
         """The budget as plain data."""
         return {"evaluations": self.evaluations, "seconds": self.seconds, "gap": self.gap}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if _number(value) else repr(value)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ _EXTRA = {
     "": {"%": 0.01},
 }
 _NUMBER = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf)\s*(.*?)\s*$")
+_COUNTS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+_GROUPS = re.compile(r"[-+]?\d{1,3}(,\d{3})+")
 _SHOWN = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
           (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f")]  # fmt: skip
 _PREFIXED = {"s", "B", "J", "W", "Hz", "flop", "B/s", "flop/s", "bit", "bit/s", "V", "A", "request/s"}
@@ -75,6 +77,25 @@ def parse(text: str, unit: str) -> float:
         expected = f"'{text}' must be a bare number" if bare else f"the unit of '{text}' must fit '{unit}'"
         raise GoalError(f"{expected}, got '{match[2]}'; {nearest(suffix, [s for s in table if s])}")
     return float(match[1].replace("_", "")) * table[suffix]
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number as people write it: "2000", "10k", "1e3", "2M", "10,000".
+
+    Raises GoalError where it is none.
+
+    >>> parse_count("10k"), parse_count("1e3"), parse_count("10,000")
+    (10000, 1000, 10000)
+    """
+    plain = text.replace(",", "") if _GROUPS.fullmatch(text.strip()) else text
+    match = _NUMBER.match(plain)
+    factor = _COUNTS.get(match[2]) if match else None
+    if match is None or factor is None:
+        raise GoalError(f"'{text}' is not a whole number; write for example '2000' or '2k'.")
+    number = float(match[1].replace("_", "")) * factor
+    if not math.isfinite(number) or number != round(number):
+        raise GoalError(f"'{text}' is not a whole number; write for example '2000' or '2k'.")
+    return int(match[1]) if match[1].lstrip("+-").isdecimal() and factor == 1 else round(number)
 
 
 def show(value: float | None, unit: str = "", digits: int = 4) -> str:

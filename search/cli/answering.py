@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import EXTRA, RUNS, Json, ProblemName, RunName, RunsFolder, Storage, app
+from .options import EXTRA, RUNS, Json, ProblemName, RunName, RunsFolder, Storage, app, number, time, whole
 
 
 @app.command()
@@ -18,7 +18,7 @@ def explain(
         typer.Option(
             "--draws",
             metavar="N",
-            min=0,
+            parser=whole("--draws", 0),
             help="Draws of the model errors \\[default: 1,000; simulators: 100].",
         ),
     ] = None,
@@ -27,7 +27,7 @@ def explain(
         typer.Option(
             "--resolves",
             metavar="N",
-            min=0,
+            parser=whole("--resolves", 0),
             help="Draws to solve anew for candidates \\[default: 30; simulators: 0].",
         ),
     ] = None,
@@ -36,7 +36,7 @@ def explain(
         typer.Option(
             "--sobol",
             metavar="N",
-            min=0,
+            parser=whole("--sobol", 0),
             help="Rows a sample of Sobol indexes \\[default: 1,024; simulators: 0].",
         ),
     ] = None,
@@ -44,7 +44,7 @@ def explain(
         bool, typer.Option("--worth/--no-worth", help="Move each limit and solve again.")
     ] = True,
     seconds: Annotated[
-        float, typer.Option("--seconds", metavar="S", min=0.1, help="Most wall time of one re-solve.")
+        float, typer.Option("--seconds", metavar="S", parser=time, help="Most wall time of one re-solve.")
     ] = 10.0,
     runs: RunsFolder = RUNS,
     json: Json = False,
@@ -92,13 +92,24 @@ def export(
 def apply(
     run: RunName = "last",
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Steps to run, where it is training.")
+        int | None,
+        typer.Option(
+            "--steps", metavar="N", parser=whole("--steps"), help="Steps to run, where it is training."
+        ),
     ] = None,
     text: Annotated[Path | None, typer.Option("--text", metavar="FILE", help="Text to train on.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of what is random.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="N", parser=whole("--seed", 0), help="Seed of what is random."),
+    ] = None,
     evolve: Annotated[
         int | None,
-        typer.Option("--evolve", metavar="K", min=1, help="Also measure and solve again every K steps."),
+        typer.Option(
+            "--evolve",
+            metavar="K",
+            parser=whole("--evolve"),
+            help="Also measure and solve again every K steps.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where files go; else into the run's folder.")
@@ -153,24 +164,52 @@ def render(
         "frame.png"
     ),
     fov: Annotated[
-        float | None, typer.Option("--fov", metavar="DEGREES", help="Field of view across \\[default: 53].")
+        float | None,
+        typer.Option(
+            "--fov",
+            metavar="DEGREES",
+            parser=number("--fov", "53"),
+            help="Field of view across \\[default: 53].",
+        ),
     ] = None,
     orbit: Annotated[
-        int | None, typer.Option("--orbit", metavar="N", help="N frames once round the scene, numbered.")
+        int | None,
+        typer.Option(
+            "--orbit", metavar="N", parser=whole("--orbit"), help="N frames once round the scene, numbered."
+        ),
     ] = None,
     head: Annotated[
         int | None,
-        typer.Option("--head", metavar="N", help="N frames of a head turning 25 degrees a second at 90 FPS."),
+        typer.Option(
+            "--head",
+            metavar="N",
+            parser=whole("--head"),
+            help="N frames of a head turning 25 degrees a second at 90 FPS.",
+        ),
     ] = None,
     level: Annotated[
-        int, typer.Option("--level", min=0, help="Level of detail, of a folder that has some.")
+        int,
+        typer.Option(
+            "--level",
+            metavar="N",
+            parser=whole("--level", 0),
+            help="Level of detail, of a folder that has some.",
+        ),
     ] = 0,
-    tile: Annotated[int, typer.Option("--tile", metavar="PX", help="Edge of a tile.")] = 16,
+    tile: Annotated[
+        int, typer.Option("--tile", metavar="PX", parser=whole("--tile"), help="Edge of a tile.")
+    ] = 16,
     extent: Annotated[
         str, typer.Option("--extent", help="Tiles a Gaussian is listed in: circle (3 sigma), box or ellipse.")
     ] = "ellipse",
     group: Annotated[
-        int, typer.Option("--group", metavar="G", help="G x G pixels share a decision: 1 (exact), 2 or 4.")
+        int,
+        typer.Option(
+            "--group",
+            metavar="G",
+            parser=whole("--group"),
+            help="G x G pixels share a decision: 1 (exact), 2 or 4.",
+        ),
     ] = 1,
     check: Annotated[
         str | None,
@@ -182,7 +221,10 @@ def render(
     ] = "black",
     counts: Annotated[bool, typer.Option("--counts/--no-counts", help="Count the work too.")] = True,
     repair: Annotated[bool, typer.Option("--repair", help="Leave out Gaussians that are not valid.")] = False,
-    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Threads that blend.")] = 1,
+    threads: Annotated[
+        int,
+        typer.Option("--threads", metavar="N", parser=whole("--threads"), help="Threads that blend."),
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Draw a scene of 3D Gaussians and print what the drawing took.
@@ -199,13 +241,26 @@ def render(
 
 @app.command()
 def dashboard(
-    port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            metavar="N",
+            parser=whole("--port", 0, 65_535),
+            help="Port on 127.0.0.1; 0 takes a free one.",
+        ),
+    ] = 8080,
     runs: RunsFolder = RUNS,
     storage: Annotated[
         str | None,
         typer.Option("--storage", metavar="URL", help="An Optuna storage instead of the journal in --runs."),
     ] = None,
-    last: Annotated[int, typer.Option("--last", min=1, help="Newest studies to load with their rows.")] = 30,
+    last: Annotated[
+        int,
+        typer.Option(
+            "--last", metavar="N", parser=whole("--last"), help="Newest studies to load with their rows."
+        ),
+    ] = 30,
     browser: Annotated[bool, typer.Option("--browser", help="Open it in the browser.")] = False,
     json: Json = False,
 ) -> None:

@@ -64,13 +64,34 @@ def _not_lost(lost: Any) -> None:
         sys.__unraisablehook__(lost)
 
 
+# What Typer raises where a command is called wrongly; it has no public name for it.
+Misuse: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+
+
+def _misused(error: Any) -> None:
+    """Tell in one sentence how a command was called wrongly; one called without a word has shown its help."""
+    from .console import fail
+
+    words = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
+    if words and type(error).__name__ != "NoArgsIsHelpError":
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "optimize"
+        remedy = "" if words.endswith("?") else f"; '{command} --help' says what it takes."
+        fail(f"{words[0].lower()}{words[1:]}{remedy}")
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors become one sentence and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.unraisablehook = _not_lost
     warnings.showwarning = _noted
     try:
-        return app(args=arguments, standalone_mode=True)
+        sys.exit(app(args=arguments, prog_name="optimize", standalone_mode=False) or 0)
+    except Misuse as error:
+        _misused(error)
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
     except TradespaceError as error:
         from .console import fail
 

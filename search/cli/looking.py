@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import EXTRA, Json, ProblemName, app
+from .options import EXTRA, Json, ProblemName, app, whole
 
 
 @app.command("list")
@@ -45,7 +45,10 @@ def new(
 def check(
     context: typer.Context,
     problem: ProblemName,
-    points: Annotated[int, typer.Option("--points", min=2, help="Random points to try.")] = 100,
+    points: Annotated[
+        int,
+        typer.Option("--points", metavar="N", parser=whole("--points", 2), help="Random points to try."),
+    ] = 100,
     json: Json = False,
 ) -> None:
     """Check a problem: pure, vectorised, views that agree with the referee."""
@@ -81,8 +84,19 @@ def calibrate(
         str, typer.Argument(help="'host' for this CPU, or the device of the catalog whose CUDA card is here.")
     ] = "host",
     family: Families = None,
-    shapes: Annotated[int, typer.Option("--shapes", min=8, help="Shapes to time a family.")] = 25,
-    passes: Annotated[int, typer.Option("--passes", min=2, help="Shuffled passes; the minimum counts.")] = 3,
+    shapes: Annotated[
+        int,
+        typer.Option("--shapes", metavar="N", parser=whole("--shapes", 8), help="Shapes to time a family."),
+    ] = 25,
+    passes: Annotated[
+        int,
+        typer.Option(
+            "--passes",
+            metavar="N",
+            parser=whole("--passes", 2),
+            help="Shuffled passes; the minimum counts.",
+        ),
+    ] = 3,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write instead of the user's own.")
     ] = None,
@@ -115,7 +129,12 @@ def validate(
         ),
     ] = None,
     family: Families = None,
-    shapes: Annotated[int, typer.Option("--shapes", min=8, help="Fresh shapes to time a family.")] = 25,
+    shapes: Annotated[
+        int,
+        typer.Option(
+            "--shapes", metavar="N", parser=whole("--shapes", 8), help="Fresh shapes to time a family."
+        ),
+    ] = 25,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw predicted against measured (.png).")
     ] = None,

@@ -2,14 +2,72 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ... import units
+from ...errors import BudgetError, GoalError
+
 RUNS = Path(os.environ.get("TRADESPACE_RUNS", "runs"))
 DEFAULT_SECONDS, DEFAULT_EVALUATIONS = 60.0, 10_000
+LARGEST = 2**63 - 1
+
+
+def whole(flag: str, least: int = 1, most: int = LARGEST) -> Callable[[Any], int]:
+    """Reads an option that counts: 2000, 2k or 2e3, within `least` and `most`."""
+
+    def read(text: Any) -> int:
+        try:
+            number = units.parse_count(str(text))
+        except GoalError:
+            number = None
+        if number is None or not least <= number <= most:
+            within = f"from {least} to {most:,}" if most < LARGEST else f"of at least {least}"
+            raise BudgetError(f"{flag} must be a whole number {within}, got '{text}'.")
+        return number
+
+    return read
+
+
+def time(text: Any) -> float:
+    """Reads --seconds: 90, 5min or 1h."""
+    try:
+        seconds = units.parse(str(text), "s")
+    except GoalError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise BudgetError(f"--seconds must be a positive time, such as 90, 5min or 1h, got '{text}'.")
+    return seconds
+
+
+def number(flag: str, example: str) -> Callable[[Any], float]:
+    """Reads an option that is a number."""
+
+    def read(text: Any) -> float:
+        try:
+            return units.parse(str(text), "")
+        except GoalError:
+            raise BudgetError(f"{flag} must be a number, such as {example}, got '{text}'.") from None
+
+    return read
+
+
+def share(flag: str, example: str) -> Callable[[Any], float]:
+    """Reads an option that is a share: 0.05 or 5%."""
+
+    def read(text: Any) -> float:
+        try:
+            return units.parse(str(text), "1")
+        except GoalError:
+            raise BudgetError(f"{flag} must be a share, such as {example}, got '{text}'.") from None
+
+    return read
+
 
 app = typer.Typer(
     name="optimize",
@@ -52,6 +110,7 @@ Evals = Annotated[
     typer.Option(
         "--evals",
         metavar="N",
+        parser=whole("--evals"),
         help=f"Rows to score \\[default: {DEFAULT_EVALUATIONS:,} for samplers, unless --seconds is given].",
     ),
 ]
@@ -60,6 +119,7 @@ Seconds = Annotated[
     typer.Option(
         "--seconds",
         metavar="S",
+        parser=time,
         help=f"Wall time, over all sittings \\[default: {DEFAULT_SECONDS:.0f}, unless --evals is given].",
     ),
 ]
@@ -68,10 +128,14 @@ Gap = Annotated[
     typer.Option(
         "--gap",
         metavar="G",
-        help="Relative gap that counts as proven; 0.01 is one percent \\[default: 1e-6].",
+        parser=share("--gap", "0.01 or 1%"),
+        help="Relative gap that counts as proven; 0.01 or 1% \\[default: 1e-6].",
     ),
 ]
-Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes that evaluate rows.")]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", metavar="N", parser=whole("--workers"), help="Processes that evaluate rows."),
+]
 ExecutorAt = Annotated[
     str | None,
     typer.Option(

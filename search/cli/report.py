@@ -187,5 +187,8 @@ def _print_infeasible(result: Result, problem: Problem, goal: ResolvedGoal) -> N
     else:
         least = f"; the least violating of {result.evaluations:,} rows is shown" if result.best else ""
         limits = ", ".join(f"'{v}'" for v in goal.limits)
-        more = "Relax a limit" if result.from_record else "Give more --evals, or relax a limit"
-        fail(f"no feasible point was found under {limits}{least}. {more}.")
+        remedies = [] if result.from_record else ["give more --evals"]
+        remedies += ["relax a limit"] if limits else ["name another objective"]
+        more = " or ".join(remedies)
+        under = f" under {limits}" if limits else ""
+        fail(f"no feasible point was found{under}{least}. {more[0].upper()}{more[1:]}.")

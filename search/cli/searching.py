@@ -26,6 +26,8 @@ from .options import (
     Storage,
     Workers,
     app,
+    share,
+    whole,
 )
 
 
@@ -48,7 +50,9 @@ def run(
             "--solver", help="A name of 'optimize list --solvers', or FILE.py:CLASS; auto says why it chose."
         ),
     ] = "auto",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the search.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", parser=whole("--seed", 0), help="Seed of the search.")
+    ] = 0,
     workers: Workers = 1,
     executor: ExecutorAt = None,
     minimize: Minimize = None,
@@ -70,6 +74,7 @@ def run(
         typer.Option(
             "--robust",
             metavar="Q",
+            parser=share("--robust", "0.95 or 95%"),
             help="Choose by this quantile under draws of the model errors, limits met in that share (0.95).",
         ),
     ] = None,
@@ -139,7 +144,10 @@ def resume(
     seconds: Seconds = None,
     gap: Gap = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", min=1, help="Processes that evaluate rows.")
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", parser=whole("--workers"), help="Processes that evaluate rows."
+        ),
     ] = None,
     executor: ExecutorAt = None,
     runs: RunsFolder = RUNS,
@@ -181,7 +189,8 @@ def compare(
     ],
     solvers: Annotated[str, typer.Option("--solvers", metavar="A,B,C", help="Solvers to compare.")] = "auto",
     seeds: Annotated[
-        int, typer.Option("--seeds", metavar="N", min=1, help="Runs of each, seeds 0 to N-1.")
+        int,
+        typer.Option("--seeds", metavar="N", parser=whole("--seeds"), help="Runs of each, seeds 0 to N-1."),
     ] = 5,
     evals: Evals = None,
     seconds: Seconds = None,

@@ -20,6 +20,7 @@ from ...problems.goal import Goal, ResolvedGoal
 from ...problems.problem import Problem
 from ...solvers.base import Budget, reasons, relative_gap
 from ...solvers.portfolio import make, select
+from ..given import a_budget, a_goal, a_problem, whole
 from ..quality import Quality, rows_before
 from ..record import problem_name
 from ..result import Interrupted, Result
@@ -257,7 +258,7 @@ def compare(
     solvers: Sequence[str] | str,
     *,
     goal: Goal | None = None,
-    budget: Budget | None = None,
+    budget: Budget | int | None = None,
     seeds: int = 5,
     workers: int = 1,
     observer: Observer | None = None,
@@ -275,15 +276,19 @@ def compare(
     >>> found.summary("milp")["median"] == found.summary("exhaustive")["median"]
     True
     """
-    names = [n.strip() for n in solvers.split(",")] if isinstance(solvers, str) else list(solvers)
-    names = list(dict.fromkeys(n for n in names if n))
+    problem, goal, budget = a_problem(problem), a_goal(goal), a_budget(budget)
+    seeds, workers = whole("seeds", seeds, 0), whole("workers", workers, 1)
+    if seeds < 1:
+        raise BudgetError(f"compare needs at least one seed, got {seeds}.")
+    if isinstance(solvers, str):
+        solvers = [n.strip() for n in solvers.split(",")]
+    if not isinstance(solvers, Sequence) or not all(isinstance(n, str) for n in solvers):
+        raise SolverUnavailable(f"solvers must be names, such as 'ga,tpe', got {solvers!r}.")
+    names = list(dict.fromkeys(n for n in solvers if n))
     if not names:
         raise SolverUnavailable(
             "compare needs the name of at least one solver; 'optimize list --solvers' lists them."
         )
-    if seeds < 1:
-        raise BudgetError(f"compare needs at least one seed, got {seeds}.")
-    budget, goal = budget or Budget(), goal or Goal()
     resolved = goal.resolve(problem)
     refused: dict[str, str] = {}
     for name in names:

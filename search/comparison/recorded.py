@@ -22,6 +22,7 @@ from ...problems.problem import Problem
 from ...problems.registry import load
 from ...solvers.base import Budget
 from ..folder import RunFolder
+from ..given import a_goal, a_run
 from ..quality import Quality
 from ..record import undamaged
 from ..result import Result
@@ -43,7 +44,10 @@ def compare_runs(
     Raises DataError where a run has no result or the runs answer different questions, GoalError where
     their goals differ and none is given.
     """
-    folders = [run if isinstance(run, RunFolder) else RunFolder(Path(run)) for run in runs]
+    if isinstance(runs, str | Path) or not isinstance(runs, Sequence):
+        raise DataError("compare_runs takes a list of two or more runs.")
+    folders = [a_run(run) for run in runs]
+    goal = None if goal is None else a_goal(goal)
     if len(folders) < 2:
         raise DataError("compare takes one problem, or two or more recorded runs; got one run.")
     twice = [p for p, n in Counter(f.path.resolve() for f in folders).items() if n > 1]
