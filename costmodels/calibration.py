@@ -8,6 +8,7 @@ shape, and an extrapolation split (fit on the smaller three quarters, test on th
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from .training import layer_step
 Array = NDArray[np.float64]
 Progress = Callable[[float, str], None]
 UNSTABLE = 0.3
+LEAST = 8  # stable timings of a family
+ABSURD = 0.5  # mean absolute error beyond which what was there before is better
 SHAPES = 25
 # What is timed: family and dtypes; "layer" last, because its glue is what the others leave.
 PLAN: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -84,13 +87,16 @@ def calibrate(
     """Time and fit; returns the device with its `calibration`. `store` keeps it.
 
     device: whose record to calibrate, this CPU (one thread) by default; a GPU's record times on CUDA.
-    progress: called with the fraction done and the family at hand.
+    progress: called with the fraction done and the family at hand. A family whose fit is off by more than
+    `ABSURD` on shapes kept aside, or whose timings were not stable, keeps what it had, with a warning.
+    Raises DataError where there is no such device here, or no family could be fitted.
     """
-    from .kernels.timing import time_cases  # torch is imported here, not before
+    from .kernels.timing import same_card, time_cases, timed_on  # torch is imported here, not before
 
     target = probe() if device is None else device
+    where = timed_on(target)
+    same_card(target)
     drawn = plan(shapes, families, seed, target.kind)
-    where = "cuda" if target.kind == "gpu" else "cpu"
     timing = time_cases(drawn, device=where, passes=passes, seed=seed, progress=progress)
     return fitted(target, drawn, timing.seconds, timing.spread)
 
@@ -115,22 +121,46 @@ def samples(drawn: list[Case], seconds: Array, spread: Array) -> dict[tuple[str,
 
 
 def fitted(device: Device, drawn: list[Case], seconds: Array, spread: Array) -> Device:
-    """The device with coefficients of every timed family; what was calibrated before is kept."""
+    """The device with coefficients of every timed family that could be fitted; others keep what they had.
+
+    Raises DataError where there is none.
+    """
     calibration: dict[str, dict[str, Any]] = {
         name: dict(entries) for name, entries in device.calibration.items()
     }
     stable = samples(drawn, seconds, spread)
-    for family, dtype in dict.fromkeys((c.family, c.dtype) for c in drawn if c.family != "layer"):
+    wanted = dict.fromkeys((c.family, c.dtype) for c in drawn if c.family != "layer")
+    refused: list[str] = []
+    for family, dtype in wanted:
         rows = stable.get((family, dtype))
-        if rows is None or len(rows) < 8:
+        if rows is None or len(rows) < LEAST:
             count = 0 if rows is None else len(rows)
-            raise DataError(f"only {count} timings of {family} {dtype} were stable; use a quieter machine")
+            refused.append(f"{family} {dtype} ({count} stable timings, {LEAST} are needed)")
+            continue
         entry = calibrated(device, rows)
+        error = entry["report"]["mape"]
+        if not error <= ABSURD:
+            refused.append(f"{family} {dtype} (off by {error:.0%} on shapes kept aside)")
+            continue
         entry["report"]["extrapolation"] = extrapolation(device, rows)
         calibration.setdefault(family, {})[dtype] = entry
     target = replace(device, calibration=calibration)
     glued = _glue(target, drawn, seconds, spread)
-    return replace(target, calibration={**calibration, "glue": glued}) if glued else target
+    refused += [f"layer {dtype} (off by {error:.0%})" for dtype, error in _absurd(glued).items()]
+    glued = {dtype: entry for dtype, entry in glued.items() if dtype not in _absurd(glued)}
+    if refused:
+        sentence = f"not calibrated: {', '.join(refused)}; use a quieter machine, or more --shapes"
+        if len(refused) >= len(wanted) and not glued:
+            raise DataError(f"{sentence}. Nothing is kept.")
+        warnings.warn(f"{sentence}.", stacklevel=2)
+    glue = {**calibration.get("glue", {}), **glued}
+    return replace(target, calibration={**calibration, "glue": glue}) if glue else target
+
+
+def _absurd(glued: Mapping[str, Any]) -> dict[str, float]:
+    """The fits of whole layers that are off by too much: dtype -> error."""
+    errors = {dtype: entry["report"]["mape"] for dtype, entry in glued.items()}
+    return {dtype: error for dtype, error in errors.items() if not error <= ABSURD}
 
 
 def extrapolation(device: Device, rows: Samples) -> float:
@@ -165,7 +195,7 @@ def _glue(device: Device, drawn: list[Case], seconds: Array, spread: Array) -> M
             for i, c in enumerate(drawn)
             if c.family == "layer" and c.dtype == dtype and spread[i] <= UNSTABLE
         ]
-        if len(rows) < 8:
+        if len(rows) < LEAST:
             continue
         tokens = np.array([drawn[i].shape["batch"] * drawn[i].shape["sequence"] for i in rows])
         hidden = np.array([drawn[i].shape["hidden"] for i in rows])

@@ -75,11 +75,12 @@ def run(
 
     The seed differs from calibration's, so no shape was seen. progress: fraction done and family.
     """
-    from .kernels.timing import time_cases
+    from .kernels.timing import time_cases, timed_on
 
     target = find_device("host") if device is None else device
+    where = timed_on(target)
     drawn = plan(shapes, families, seed, target.kind)
-    timing = time_cases(drawn, "cuda" if target.kind == "gpu" else "cpu", passes, seed, progress)
+    timing = time_cases(drawn, where, passes, seed, progress)
     rows = []
     for (family, dtype), part in samples(drawn, timing.seconds, timing.spread).items():
         spread = [
@@ -108,6 +109,8 @@ def run(
                 measured,
             )
         )
+    if not rows:
+        raise DataError("too few timings were stable to compare; use a quieter machine, or more --shapes.")
     return rows
 
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...errors import DataError
+from ...hardware import Device, names
 from ..sampling import Case
 from .operators import Kernel, build
 
@@ -31,6 +33,34 @@ class Timing:
 
     seconds: Array
     spread: Array
+
+
+def timed_on(device: Device) -> str:
+    """Where kernels of a device are timed here, "cpu" or "cuda".
+
+    Raises DataError where that is nowhere.
+    """
+    if device.kind == "cpu":
+        return "cpu"
+    if device.kind != "gpu":
+        raise DataError(f"no kernels can be timed for {device.name}, which is an {device.kind}.")
+    if not torch.cuda.is_available():
+        why = "this PyTorch is built without it" if torch.version.cuda is None else "no card is found"
+        raise DataError(
+            f"kernels of {device.name} are timed on CUDA, and there is none here ({why}); use a machine with "
+            "that card, or compare with stored measurements: optimize validate --profiles DIR."
+        )
+    return "cuda"
+
+
+def same_card(device: Device) -> None:
+    """Raises DataError where a GPU of the catalog is not the card that is here."""
+    model = device.name.partition("-")[0]
+    if device.kind != "gpu" or device.name not in names() or not any(c.isdigit() for c in model):
+        return
+    card = torch.cuda.get_device_name()
+    if model not in "".join(c for c in card.lower() if c.isalnum()):
+        raise DataError(f"the card here is an {card}; its timings are none of {device.name}.")
 
 
 def time_cases(
@@ -54,8 +84,14 @@ def time_cases(
                 for done, index in enumerate(order):
                     case = cases[index]
                     torch.manual_seed(seed)
-                    kernel = build(case.family, case.dtype, case.shape, device)
-                    best[turn, index] = time_kernel(kernel, device)
+                    try:
+                        kernel = build(case.family, case.dtype, case.shape, device)
+                        best[turn, index] = time_kernel(kernel, device)
+                    except torch.cuda.OutOfMemoryError:
+                        raise DataError(
+                            f"the card has too little free memory for {case.family} {case.dtype} "
+                            f"({case.shape}); free some, or name other families with --family."
+                        ) from None
                     if progress:
                         progress((turn * len(cases) + done + 1) / (passes * len(cases)), case.family)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ...costmodels import calibration, validation
 from ...errors import DataError, SolverUnavailable
@@ -21,12 +22,28 @@ def _need_torch() -> None:
         ) from None
 
 
+def _writable(path: Path, option: str, *endings: str) -> None:
+    """Raises DataError before minutes of timing where a file cannot be written after them."""
+    if endings and path.suffix not in endings:
+        raise DataError(f"{option} '{path}' must end in {' or '.join(endings)}.")
+    if path.is_dir():
+        raise DataError(f"{option} '{path}' is a folder; give a file in it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
 def calibrate_device(
     name: str, families: list[str], shapes: int, passes: int, out: Path | None, json: bool
 ) -> None:
     """Time kernels here, fit the device's coefficients and keep them."""
-    _need_torch()
     target: Device | None = None if name == "host" else device(name)
+    if out is not None:
+        _writable(out, "--out")
+    _need_torch()
     with fraction_bar(json) as progress:
         made = calibration.calibrate(
             target, shapes=shapes, passes=passes, families=families or None, progress=progress
@@ -68,6 +85,8 @@ def validate_models(
     name: str, profiles: Path | None, families: list[str], shapes: int, plot: Path | None, json: bool
 ) -> None:
     """Compare predictions with kernels timed here, or with stored profiles of GPUs."""
+    if plot is not None:
+        _writable(plot, "--plot", ".png", ".pdf", ".svg")
     with fraction_bar(json) as progress:
         if profiles is not None:
             if not profiles.is_dir():
@@ -82,9 +101,7 @@ def validate_models(
             plot.parent.mkdir(parents=True, exist_ok=True)
             validation.scatter(found).savefig(plot, dpi=150)
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"cannot draw '{plot}': {error}; give a path that ends in .png or .pdf."
-            ) from None
+            raise DataError(f"cannot draw '{plot}': {error}.") from None
     if json:
         print_json([row.record() for row in found])
         return

@@ -211,6 +211,21 @@ def test_unstable_timings_are_refused_with_advice():
         calibration.fitted(host, drawn, seconds, np.ones(len(drawn)))
 
 
+def test_a_fit_that_is_off_by_half_is_not_kept_and_said():
+    host, drawn, seconds = synthetic_host()
+    before = calibration.fitted(host, drawn, seconds, np.zeros(len(drawn)))
+    noise = np.exp(np.random.default_rng(5).normal(0, 3, len(drawn)))
+    hit = np.array([case.family == "gemm" for case in drawn])
+    with pytest.warns(UserWarning, match=r"not calibrated: gemm fp32 \(off by \d+%"):
+        after = calibration.fitted(
+            before, drawn, np.where(hit, seconds * noise, seconds), np.zeros(len(drawn))
+        )
+    assert after.calibration["gemm"] == before.calibration["gemm"]
+    assert after.calibration.keys() == before.calibration.keys()
+    with pytest.raises(DataError, match="Nothing is kept"):
+        calibration.fitted(host, drawn, seconds * noise, np.zeros(len(drawn)))
+
+
 def touched(host, case):
     """Bytes a case moves through the first cache: what decides the level it lives in."""
     shapes = {name: np.array([value]) for name, value in case.shape.items()}
