@@ -120,7 +120,7 @@ def serving_readers(folder: Path) -> Iterator[Reader]:
 
 def hardware_readers(folder: Path) -> Iterator[Reader]:
     """Devices of one's own, tables of measurements."""
-    from tradespace.costmodels.profiles import read_table
+    from tradespace.costmodels.profile_tables import read_table
     from tradespace.hardware.files import read_device
 
     device = (
