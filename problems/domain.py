@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -328,6 +328,19 @@ class Domain:
             options = np.asarray(self.values).tolist()
         bounds = [self.lo, self.hi, self.step, self.count, self.log]
         return {"kind": self.kind, "shape": list(self.shape), "bounds": bounds, "options": options}
+
+    @classmethod
+    def from_record(cls, name: str, record: Mapping[str, Any]) -> Domain:
+        """The domain that `record` describes; labels are texts, and units are not kept."""
+        kind, options = record["kind"], record["options"]
+        return cls(
+            name,
+            kind,
+            tuple(record["shape"]),
+            *record["bounds"],
+            values=np.asarray(options) if kind == "menu" else None,
+            labels=tuple(options) if kind == "labels" else (),
+        )
 
     def pin(self, value: Any) -> Domain:
         """The same domain with every entry fixed to `value`."""

@@ -131,6 +131,21 @@ class Space:
             for name, domain in self.domains.items()
         }
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], pins: Mapping[str, Any] | None = None) -> Space:
+        """The space that `record` describes, some variables pinned."""
+        made = cls(None, {})
+        made.domains = {name: Domain.from_record(name, kept) for name, kept in record.items()}
+        for name, value in (pins or {}).items():
+            made.domains[name] = made.domains[name].pin(value)
+        made.conditions = {
+            name: tuple(Condition(parent, np.asarray(allowed)) for parent, allowed in kept["when"])
+            for name, kept in record.items()
+        }
+        made.never = {name for name, kept in record.items() if kept["never"]}
+        made.order = made._topological()
+        return made
+
     def enumerate(self, rows: int = 16_384) -> Enumeration:
         """Every distinct point once, in chunks of about `rows` rows, as a sequence of batches."""
         return Enumeration(self, rows)

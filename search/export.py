@@ -17,7 +17,7 @@ from ..problems.names import apart
 from ..problems.scoring import Scores, join_scores
 from .folder import RunFolder, pack, plain
 from .given import a_run
-from .record import recorded_problem
+from .record import readable_problem
 from .result import front_columns
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def recorded_rows(run: RunFolder | str | Path) -> pd.DataFrame:
 
 def rows_of(folder: RunFolder) -> tuple[dict[str, Array], list[str]]:
     """The columns of every recorded row, and sentences about what cannot be read."""
-    problem = recorded_problem(folder.read_json("run.json"))
+    problem = readable_problem(folder.read_json("run.json"))
     damaged: list[str] = []
     batches, scores = [], []
     for columns in folder.read_rows(damaged):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +15,14 @@ from ..errors import DataError
 from ..problems.batch import Batch
 from ..problems.goal import Goal, ResolvedGoal
 from ..problems.parameters import rebuild, recordable
-from ..problems.problem import Problem
+from ..problems.problem import Problem, ProblemType
 from ..problems.registry import entries, load
 from ..solvers.base import Budget, Solver
 from .folder import RunFolder, plain
 from .provenance import provenance
 from .result import readable_point
 from .shipping import user_file
+from .standin import referee_record, stand_in
 
 
 def run_record(
@@ -40,12 +42,13 @@ def run_record(
     """What a run was asked, as plain data."""
     file = user_file(type(problem))
     names = {entry.target: entry.name for entry in entries()}
-    target = f"{type(problem).__module__}:{type(problem).__name__}"
+    target = f"{type(problem).__module__}:{type(problem).__qualname__}"
     return {
-        "problem": names.get(target, f"{file}:{type(problem).__name__}" if file else target),
+        "problem": names.get(target, f"{file}:{type(problem).__qualname__}" if file else target),
         "parameters": recordable(problem),
         "fixed": json.loads(json.dumps(problem._pins, default=plain)),
         "identity": problem.identity(),
+        "referee": referee_record(problem),
         "digest": problem.digest,
         "goal_text": {
             "minimize": goal.minimize,
@@ -98,15 +101,38 @@ def _from_outside(frame: FrameType) -> bool:
 
 def recorded_problem(record: Mapping[str, Any]) -> Problem:
     """The problem of a run. Raises DataError where it can be made from Python only."""
+    reason = unmade(record)
+    if reason is not None:
+        raise DataError(reason)
+    return rebuild(load(record["problem"]), record["parameters"], record["fixed"])
+
+
+def readable_problem(record: Mapping[str, Any]) -> Problem:
+    """The problem of a run, or a stand-in of what was recorded where it can be made from Python only."""
+    reason = unmade(record)
+    return recorded_problem(record) if reason is None else stand_in(record, reason)
+
+
+def unmade(record: Mapping[str, Any]) -> str | None:
+    """Why the problem of a run cannot be made here, in a sentence; None where it can.
+
+    Raises DataError for a record that lacks what says so.
+    """
     absent = [k for k in ("problem", "parameters", "fixed", "goal_text", "budget") if k not in record]
     if absent:
         raise DataError(f"the run's run.json is damaged: it holds no '{absent[0]}'. Start a new run.")
-    if record["parameters"] is None:
-        raise DataError(
-            "the run's problem has parameters that can be set from Python only; "
-            "use ts.resume(run, problem=...)."
+    place, _, name = str(record["problem"]).rpartition(":")
+    remedy = f"give it from Python, as in ts.resume(run, problem={name.rpartition('.')[2]}(...))."
+    if "<locals>" in name:
+        return f"the run's problem '{name}' was made inside a function, where nothing else finds it; {remedy}"
+    if place == "__main__" and not isinstance(getattr(sys.modules[place], name, None), ProblemType):
+        return (
+            f"the run's problem '{name}' was defined in a notebook, a script or a command line of Python, "
+            f"which this process is not; {remedy}"
         )
-    return rebuild(load(record["problem"]), record["parameters"], record["fixed"])
+    if record["parameters"] is None:
+        return f"the run's problem has parameters that can be set from Python only; {remedy}"
+    return None
 
 
 def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:

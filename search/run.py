@@ -25,7 +25,7 @@ from .executors import Evaluator
 from .folder import RunFolder
 from .given import a_budget, a_goal, a_path, a_pick, a_problem, a_run, whole
 from .provenance import provenance
-from .record import check_unchanged, problem_name, recorded_problem, run_record, undamaged
+from .record import check_unchanged, problem_name, readable_problem, recorded_problem, run_record, undamaged
 from .result import ANSWERED, Interrupted, Result, front_columns, readable_point
 from .session import OutOfTime, Session, ask_tell
 from .sharing import joined_again, share, study_record
@@ -172,7 +172,7 @@ def regoal(
     given = None if problem is None else a_problem(problem)
     record = folder.read_json("run.json")
     with undamaged(folder):
-        problem = given or recorded_problem(record)
+        problem = given or readable_problem(record)
         check_unchanged(problem, record)
         np.random.SeedSequence([record["seed"]])
         solver = str(record["solver"])

@@ -24,7 +24,7 @@ from ...solvers.base import Budget, Solver
 from ...solvers.portfolio import select
 from ..folder import find_run
 from ..own import headline
-from ..record import problem_name, recorded_problem, undamaged
+from ..record import problem_name, readable_problem, recorded_problem, undamaged
 from ..result import Interrupted, Result
 from ..run import regoal, resume, solve
 from ..sharing import sampler
@@ -322,7 +322,7 @@ def regoal_run(name: str, runs: Path, wish: Wish, pick: str | None, json: bool) 
     """Answer another goal from recorded rows; the exit code."""
     folder = find_run(name, runs)
     with undamaged(folder):
-        problem = recorded_problem(folder.read_json("run.json"))
+        problem = readable_problem(folder.read_json("run.json"))
     goal = wish.goal.resolve(problem)
     if not json:
         _headline(problem, goal, "recorded rows", f"of run {folder.id}, nothing is evaluated", "")

@@ -24,7 +24,7 @@ from ...solvers.base import Budget
 from ..folder import RunFolder
 from ..given import a_goal, a_run
 from ..quality import Quality
-from ..record import undamaged
+from ..record import undamaged, unmade
 from ..result import Result
 from ..session import Session
 from ..trust.candidates import recall
@@ -131,7 +131,7 @@ def check_same(
 def _parameters(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Each parameter's value in two runs, for people."""
     a, b = (r["parameters"] or r["identity"]["parameters"] for r in (first, second))
-    if first["parameters"] is None or second["parameters"] is None:
+    if unmade(first) is not None or unmade(second) is not None:
         return [(name, str(a.get(name))[:40], str(b.get(name))[:40]) for name in {*a, *b}]
     known = declared(load(first["problem"]))
 

@@ -17,7 +17,7 @@ from ...solvers.base import Budget
 from ...solvers.exhaustive import CHUNK
 from ..executors import Evaluator
 from ..folder import RunFolder
-from ..record import check_unchanged, recorded_problem
+from ..record import check_unchanged, readable_problem
 from ..run import solve
 from ..session import Session
 from ..study import spread
@@ -40,7 +40,7 @@ def recall(folder: RunFolder, problem: Problem | None = None, goal: Goal | None 
     changed since.
     """
     record = folder.read_json("run.json")
-    problem = problem or recorded_problem(record)
+    problem = problem or readable_problem(record)
     check_unchanged(problem, record)
     if goal is not None and (folder.path / "sweep.npz").is_file():
         raise DataError(

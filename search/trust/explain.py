@@ -25,6 +25,7 @@ from ...solvers.portfolio import select
 from ..folder import RunFolder
 from ..result import Result
 from ..session import Session
+from ..standin import StandIn
 from .alternatives import Alternative, alternatives, described
 from .candidates import RESOLVES, candidates, recall, resolve_under_draws
 from .explanation import Explanation
@@ -118,6 +119,9 @@ class Explainer:
         self.problem, self.goal = session.problem, session.goal
         self.record = folder.read_json("run.json")
         cost = self.pace = pace(self.problem)
+        self.lacks = "the referee is slow or a simulator"
+        if isinstance(self.problem, StandIn):
+            effort, self.lacks = replace(effort, draws=0, resolves=0, sobol=0), "the referee is not here"
         swept = self.record["solver"] == "nested" and answers_recorded(
             self.problem, self.goal, Budget(**self.record["budget"])
         )
@@ -132,6 +136,8 @@ class Explainer:
         self.asked = effort.draws is not None
         self.progress, self.announce = progress, announce
         self.notes: list[str] = []
+        if isinstance(self.problem, StandIn):
+            self.notes.append(f"only recorded rows explain it: {self.problem._missing}")
         self._moves: bool | None = None
         assert result.best is not None
         self.answer = self.problem.space.batch(result.best)
@@ -225,7 +231,7 @@ class Explainer:
         """The answer with one entry changed, scored; nothing for a slow referee."""
         none = Scores({}, {}, np.zeros(0, bool), {})
         if self.pace != "fast":
-            self.notes.append("one change at a time is left out: the referee is slow or a simulator")
+            self.notes.append(f"one change at a time is left out: {self.lacks}")
             return [], None, none
         names, moved = moves(self.problem, self.answer, self.session.seed)
         if moved is None:
@@ -261,7 +267,7 @@ class Explainer:
         rows = self.effort.sobol or 0
         if not rows:
             if self.pace == "slow":
-                self.notes.append("Sobol indexes are left out: the referee is slow or a simulator")
+                self.notes.append(f"Sobol indexes are left out: {self.lacks}")
             return []
         said, done = self._said("samples of the space"), 0
         parts = len(free(self.problem)) + 2
