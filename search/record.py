@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, SolverUnavailable
 from ..problems.batch import Batch
 from ..problems.goal import Goal, ResolvedGoal
 from ..problems.parameters import rebuild, recordable
 from ..problems.problem import Problem, ProblemType
 from ..problems.registry import entries, load
 from ..solvers.base import Budget, Solver
+from ..solvers.portfolio import make
 from .folder import RunFolder, plain
 from .provenance import provenance
 from .result import readable_point
@@ -105,6 +106,20 @@ def recorded_problem(record: Mapping[str, Any]) -> Problem:
     if reason is not None:
         raise DataError(reason)
     return rebuild(load(record["problem"]), record["parameters"], record["fixed"])
+
+
+def recorded_solver(record: Mapping[str, Any]) -> str:
+    """The name of a run's solver. Raises SolverUnavailable for one that was given as an object."""
+    name = str(record["solver"])
+    try:
+        make(name)
+    except SolverUnavailable:
+        if ":" not in name:
+            raise SolverUnavailable(
+                f"the run's solver '{name}' was given as an object; give it from Python, as in "
+                f"ts.resume(run, solver={name}())."
+            ) from None
+    return name
 
 
 def readable_problem(record: Mapping[str, Any]) -> Problem:

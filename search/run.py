@@ -25,7 +25,15 @@ from .executors import Evaluator
 from .folder import RunFolder
 from .given import a_budget, a_goal, a_path, a_pick, a_problem, a_run, whole
 from .provenance import provenance
-from .record import check_unchanged, problem_name, readable_problem, recorded_problem, run_record, undamaged
+from .record import (
+    check_unchanged,
+    problem_name,
+    readable_problem,
+    recorded_problem,
+    recorded_solver,
+    run_record,
+    undamaged,
+)
 from .result import ANSWERED, Interrupted, Result, front_columns, readable_point
 from .session import OutOfTime, Session, ask_tell
 from .sharing import joined_again, share, study_record
@@ -111,6 +119,7 @@ def resume(
     run: RunFolder | str | Path,
     *,
     problem: Problem | None = None,
+    solver: Any = None,
     budget: Budget | int | None = None,
     workers: int | None = None,
     executor: Executor | str | None = None,
@@ -119,7 +128,8 @@ def resume(
 ) -> Result:
     """Continue a run from what it recorded; with a larger budget also a finished one.
 
-    problem: needed where the run's problem has parameters that can be set from Python only.
+    problem: needed where the run's problem can be made from Python only: one of a function, or with
+    parameters that the command line cannot read. solver: needed where the run's was given as an object.
     Raises DataError where the problem has changed since, saying what changed.
     """
     folder = a_run(run)
@@ -137,9 +147,9 @@ def resume(
         study = record.get("study")
         if study:
             name, storage = joined_again(study, storage, folder.path)
-            chosen, _ = share(record["solver"], problem, resolved, budget, name, storage, None)
+            chosen, _ = share(solver or record["solver"], problem, resolved, budget, name, storage, None)
         else:
-            chosen, _ = select(record["solver"], problem, resolved, budget)
+            chosen, _ = select(solver or recorded_solver(record), problem, resolved, budget)
         first = problem.space.batch(record["start"]) if record["start"] else None
         workers = asked or int(record["workers"])
         np.random.SeedSequence([record["seed"]])

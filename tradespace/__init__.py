@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from .search.comparison.compare import Comparison, compare
     from .search.comparison.recorded import compare_runs
     from .search.export import recorded_rows
+    from .search.reporting import report
     from .search.result import Result
     from .search.run import regoal, resume, solve
+    from .search.trust.explain import explain
     from .solvers.base import Budget, Certificate
     from .units import GB, MB, TB, GiB, KiB, MiB, TiB, kB
 
@@ -67,8 +69,10 @@ _HOMES = {
     "search.comparison.compare": ("Comparison", "compare"),
     "search.export": ("recorded_rows",),
     "search.comparison.recorded": ("compare_runs",),
+    "search.reporting": ("report",),
     "search.result": ("Result",),
     "search.run": ("regoal", "resume", "solve"),
+    "search.trust.explain": ("explain",),
     "solvers.base": ("Budget", "Certificate"),
     "units": ("GB", "GiB", "KiB", "MB", "MiB", "TB", "TiB", "kB"),
 }  # fmt: skip
@@ -118,6 +122,7 @@ __all__ = [
     "compare_runs",
     "dense_ranks",
     "device",
+    "explain",
     "kB",
     "optuna_objective",
     "param",
@@ -126,6 +131,7 @@ __all__ = [
     "pymoo_problem",
     "recorded_rows",
     "regoal",
+    "report",
     "resume",
     "solve",
     "write_mps",

@@ -11,12 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from ... import units
 from ..folder import RunFolder, find_run
-from ..own import heard
-from ..static import draw, png
 from ..trust.candidates import recall
 from ..trust.explain import Effort, Explainer, answered
 from ..trust.explanation import FILE, Explanation
-from ..trust.figures import explanation_figures
+from ..trust.figures import keep
 from .console import console, note, print_json, print_rows, rows, table
 
 
@@ -74,13 +72,7 @@ def explained(folder: RunFolder, effort: Effort, quiet: bool = False) -> Explana
     with Bars(out, not quiet) as bars:
         announce = None if quiet else lambda told: out.print(f"[dim]{told}[/]")
         made = Explainer(folder, session, result, effort, bars, announce).explain()
-    figures = {}
-    with heard(note, "pictures of the explanation"):
-        figures = explanation_figures(made)
-    for name, figure in figures.items():
-        with heard(note, f"the picture '{name}'"):
-            folder.write_bytes(f"figures/explain-{name}.png", png(draw(figure), 150))
-    folder.write_json(FILE, {**made.record(), "figures": figures})
+    keep(folder, made, note)
     return made
 
 

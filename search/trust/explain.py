@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from ...solvers.base import Budget
 from ...solvers.nested import answers_recorded
 from ...solvers.portfolio import select
 from ..folder import RunFolder
+from ..given import a_run
 from ..result import Result
 from ..session import Session
 from ..standin import StandIn
@@ -72,15 +74,19 @@ def explain(
 ) -> Explanation:
     """Explain a run's answer: limits and their worth, what matters, alternatives, robustness.
 
-    problem: needed where the run's problem has parameters that can be set from Python only. progress:
-    called with what is done, how much of it, and how much there is.
+    The explanation is kept in the run's folder, with its pictures, for its report. problem: needed where
+    the run's problem can be made from Python only; without it the recorded rows explain what they can.
+    progress: called with what is done, how much of it, and how much there is.
     Raises DataError where the run has no feasible answer or no rows.
     """
-    folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
+    folder = a_run(run)
     result = answered(folder)
     session = recall(folder, problem)
-    made = Explainer(folder, session, result, effort or Effort(), progress)
-    return made.explain()
+    made = Explainer(folder, session, result, effort or Effort(), progress).explain()
+    from .figures import keep
+
+    keep(folder, made, warnings.warn)
+    return made
 
 
 def answered(folder: RunFolder) -> Result:

@@ -10,14 +10,28 @@ import numpy as np
 
 from ... import units
 from ..figures import GREEN, layout
+from ..folder import RunFolder
+from ..own import Hear, heard
 from ..plots import ACCENT, FAINT, INK, axis_scale
-from .explanation import SETTLED, Explanation
+from ..static import draw, png
+from .explanation import FILE, SETTLED, Explanation
 from .sensitivity import Reach, Sobol
 from .worth import NO_LIMIT, Worth
 
 Figure = dict[str, Any]
 MOST_BARS = 12
 MOST_WORTHS = 4
+
+
+def keep(folder: RunFolder, explanation: Explanation, hear: Hear) -> None:
+    """Write an explanation and its pictures into a run's folder; `hear` is told of what cannot be drawn."""
+    figures: dict[str, Figure] = {}
+    with heard(hear, "pictures of the explanation"):
+        figures = explanation_figures(explanation)
+    for name, figure in figures.items():
+        with heard(hear, f"the picture '{name}'"):
+            folder.write_bytes(f"figures/explain-{name}.png", png(draw(figure), 150))
+    folder.write_json(FILE, {**explanation.record(), "figures": figures})
 
 
 def explanation_figures(explanation: Explanation) -> dict[str, Figure]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+import tradespace as ts
+from tradespace.problems.space import Space
+from tradespace.search.cli import main
+from tradespace.solvers.base import AskTell
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -125,3 +131,133 @@ def test_check_workers_threads_and_compare_take_a_class_from_anywhere(place: str
     said = json.loads(printed.partition("told")[2])
     assert said["check"] == ["a fresh process scores the same"]
     assert said["workers"] == said["threads"] == said["alone"] == said["compare"]
+
+
+# --- runs of such classes ---------------------------------------------------------------------------
+KINDS = """
+import tradespace as ts
+
+class Kinds(ts.Problem):
+    "Every kind of variable."
+
+    room: float = 30.0
+
+    a = ts.Int(0, 40)
+    m = ts.Menu(1, 2, 4, 8)
+    c = ts.Choice("row", "column")
+    k = ts.Bool(when={"c": "row"})
+    f = ts.Float(0, 1, shape=3)
+    p = ts.Permutation(3)
+
+    time = ts.Metric("s", "min")
+    space = ts.Metric("B", at_most="limit")
+
+    @property
+    def limit(self):
+        return self.room + 4
+
+    def evaluate(self, x):
+        return {"time": (x.a - 7.0) ** 2 + x.m + x.f.sum(1) + x.p[:, 0], "space": 40.0 - x.a + 2 * x.k}
+
+found = ts.solve(Kinds(), "random", budget=ts.Budget(evaluations=200), runs="runs", storage="none")
+again = ts.resume(found.run_dir, budget=ts.Budget(evaluations=240), storage="none")
+print(again.evaluations, again.evaluated_here)
+"""
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a class that only its own process had, and resumed there."""
+    folder = tmp_path_factory.mktemp("recorded")
+    assert run(["-"], folder, KINDS).split() == ["240", "40"]
+    return folder
+
+
+def command(*words: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([*words])
+    return int(stop.value.code or 0)
+
+
+def test_recorded_rows_answer_what_needs_no_referee(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(recorded / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    rows = ts.recorded_rows(next(Path("runs/kinds").iterdir()))
+    assert (len(rows), {*rows["c"]}) == (240, {"row", "column"})
+    assert command("regoal", "last", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    good = rows[rows["space"] <= 34.0]
+    assert answer["best"]["metrics"]["time"] == good["time"].min()
+    assert command("regoal", "last", "--limit", "space<=limit", "--minimize", "space") == 0
+    assert command("explain", "last") == 0
+    assert "the referee is not here" in capsys.readouterr().out
+    assert command("report", "last") == 0
+    assert command("export", "last", "--rows", "--out", "rows.csv") == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["resume", "last"], ["apply", "last"], ["export", "last", "--out", "m.mps"]]
+)
+def test_what_needs_the_referee_says_where_it_is(
+    words: list[str], recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(recorded)
+    assert command(*words) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "problem 'Kinds' was defined in a notebook, a script or a command line of Python" in told
+    assert "ts.resume(run, problem=Kinds(...))" in told
+
+
+def inside(factor: float) -> type[ts.Problem]:
+    class Inside(ts.Problem):
+        """Defined in a function."""
+
+        a = ts.Int(0, 50)
+        b = ts.Int(0, 50)
+
+        loss = ts.Metric("1", "min", at_most=60.0)
+
+        def evaluate(self, x: ts.Batch) -> dict[str, object]:
+            return {"loss": factor * x.a + x.b}
+
+    return Inside
+
+
+class First(AskTell):
+    """Asks for random points."""
+
+    def ask(self, n: int) -> ts.Batch:
+        return self.space.sample(self.rng, min(n, 20))
+
+
+def test_python_does_everything_with_a_class_that_nothing_else_finds(tmp_path: Path) -> None:
+    problem, budget = inside(1.0)(), ts.Budget(evaluations=60)
+    found = ts.solve(problem, First(), budget=budget, runs=tmp_path, storage="none")
+    with pytest.raises(ts.DataError, match=r"'inside.<locals>.Inside' was made inside a function"):
+        ts.resume(found.run_dir)
+    with pytest.raises(
+        ts.SolverUnavailable, match=r"give it from Python, as in ts.resume\(run, solver=First"
+    ):
+        ts.resume(found.run_dir, problem=problem, storage="none")
+    more = ts.resume(
+        found.run_dir, problem=inside(1.0)(), solver=First(), budget=ts.Budget(evaluations=80), storage="none"
+    )
+    assert (more.evaluations, more.evaluated_here) == (80, 20)
+    with pytest.raises(ts.DataError, match="has changed since"):
+        ts.resume(found.run_dir, problem=inside(2.0)(), solver=First())
+    goal = ts.Goal(limits=("loss<=30",))
+    assert ts.regoal(found.run_dir, goal, problem=problem).metrics == more.metrics
+    assert ts.regoal(found.run_dir, goal).metrics == more.metrics
+    assert ts.explain(found.run_dir, problem=problem).reaches
+    assert "Nearest alternatives" in ts.report(found.run_dir, problem=problem).read_text()
+
+
+@pytest.mark.parametrize("name", ["mixed", "knapsack", "matmul-tile", "memory-plan", "mg1", "server-packing"])
+def test_a_space_is_read_back_from_its_record(name: str) -> None:
+    space = ts.problem(name).space
+    record = json.loads(json.dumps(space.record()))
+    again = Space.from_record(record)
+    assert again.record() == record
+    assert again.size == space.size
