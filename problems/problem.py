@@ -312,10 +312,10 @@ class Problem(metaclass=ProblemType):
     def score(self, points: Batch | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Scores:
         """Metrics of points (a batch, a point, or a list of points), each row checked.
 
-        Raises EvaluationError where the only point, or more than half of them, cannot be scored.
+        Raises EvaluationError where the referee raises at every one of them.
         """
         scores = evaluate(self, self.space.batch(points))
-        if len(scores) == 1 and scores.errors:
+        if scores.errors and len(scores.errors) == len(scores):
             raise EvaluationError(scores.errors[0])
         return scores
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import EvaluationError, SpaceError, ViewMismatch
 from ..problems.batch import Batch, concatenate, take
 from ..problems.problem import Problem
-from ..problems.scoring import Scores, evaluate, join_scores
+from ..problems.scoring import Scores, evaluate, failure, join_scores
 from .executors import Evaluator
 from .given import a_problem, whole
 
@@ -38,6 +38,8 @@ def check(problem: Problem, *, points: int = 100, seed: int = 0) -> list[Finding
         scores = evaluate(problem, batch)
     except EvaluationError as error:
         return [Finding("error", "runs", str(error))]
+    if scores.failed.all():
+        return [Finding("error", "runs", f"all {len(scores)} random points failed: {failure(scores)}")]
     findings = [_runs(problem, scores), _pure(problem, batch, scores), _split(problem, batch, scores)]
     findings += [
         _process(problem, batch, scores),
@@ -52,8 +54,8 @@ def _runs(problem: Problem, scores: Scores) -> Finding:
     feasible = (problem.default_goal.violation(scores.metrics) <= 0) & ~scores.failed
     sentence = f"{len(scores)} random points scored, {int(feasible.sum())} feasible"
     if scores.failed.any():
-        reason = next(iter(scores.errors.values()), "NaN")
-        return Finding("warn", "runs", f"{int(scores.failed.sum())} of {len(scores)} rows failed: {reason}")
+        lost = f"{int(scores.failed.sum())} of {len(scores)} random points failed: {failure(scores)}"
+        return Finding("warn", "runs", lost)
     return Finding("ok" if feasible.any() else "warn", "runs", sentence)
 
 

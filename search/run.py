@@ -246,30 +246,34 @@ def _kept(folder: RunFolder | None) -> Iterator[None]:
 def conduct(session: Session, solver: Solver, why: str, pick: str | None) -> Result:
     """Run a solver to its end, an interruption included, and finish the result."""
     try:
-        if session.start is not None:
-            session.score(session.start)
-        if isinstance(solver, OneShot):
-            certificate = solver.solve(session)
-            reason = stop_reason(certificate, session)
-        else:
-            assert isinstance(solver, AskTell)
-            certificate, reason = ask_tell(session, solver)
-    except OutOfTime:
-        done = f" after {session.cursor:,} of {session.cursor_end:,} chunks" if session.cursor_end else ""
-        certificate, reason = (
-            Certificate.none("stopped before the end"),
-            f"{session.budget.seconds:g} s spent{done}",
-        )
-    except KeyboardInterrupt:
-        certificate, reason = Certificate.none("interrupted before the end"), "interrupted"
+        certificate, reason = searched(session, solver)
+        session.adopt()
+        if reason != "interrupted":
+            session.check_scored()
     except BaseException:
         with suppress(DataError):  # the first error is the one to tell
             session.flush()
         if session.recorder is not None:
             session.recorder.tail.close()
         raise
-    session.adopt()
     return finish(session, certificate, reason, solver.name, why, pick)
+
+
+def searched(session: Session, solver: Solver) -> tuple[Certificate, str]:
+    """Run a solver to its end: what is known of its answer, and why it stopped."""
+    try:
+        if session.start is not None:
+            session.score(session.start)
+        if isinstance(solver, OneShot):
+            certificate = solver.solve(session)
+            return certificate, stop_reason(certificate, session)
+        assert isinstance(solver, AskTell)
+        return ask_tell(session, solver)
+    except OutOfTime:
+        done = f" after {session.cursor:,} of {session.cursor_end:,} chunks" if session.cursor_end else ""
+        return Certificate.none("stopped before the end"), f"{session.budget.seconds:g} s spent{done}"
+    except KeyboardInterrupt:
+        return Certificate.none("interrupted before the end"), "interrupted"
 
 
 def ended(session: Session, result: Result) -> Result:
@@ -331,7 +335,8 @@ def finish(
         first = session.score(session.start)
         start = {n: float(v[0]) for n, v in first.metrics.items()}
     if archive.failed:
-        lost = f"{archive.failed:,} of {archive.rows:,} rows failed and are left out"
+        share = archive.failed / archive.rows
+        lost = f"{archive.failed:,} of {archive.rows:,} rows ({share:.0%}) failed and are left out"
         session.note(lost)
         if certificate.kind == "proven" and session.cursor_end:
             certificate = replace(certificate, statement=f"{certificate.statement}; {lost}")

@@ -14,7 +14,7 @@ from ..errors import DataError, EvaluationError
 from ..problems.batch import Batch, concatenate, take
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
-from ..problems.scoring import Scores, evaluate, take_scores
+from ..problems.scoring import Scores, evaluate, failure, take_scores
 from ..solvers.base import AskTell, Budget, Certificate, Chunks
 from .archive import Archive
 from .executors import Evaluator
@@ -27,8 +27,8 @@ SAMPLE_ROWS = 2_000
 CHUNK_BITS = 20
 IDLE_ASKS = 100
 LARGEST_ASK = 1 << 16
-FEW_FAILURES = 8
 INFINITE = "rows with an infinite objective are no answers and are left out"
+STRETCH, LEAST_STRETCH = 1_000, 8  # rows that may all fail before the whole space is asked
 
 
 class Session:
@@ -66,6 +66,8 @@ class Session:
         self._settled = 0  # rows of the table that were offered to the archive, recorded ones apart
         self._swept: Array = self.archive.counts  # the archive's counts at the cursor
         self._scaled = False
+        self._failure = ""  # why rows failed, while all did
+        self._promising = False  # whether a row of this space was scored
         self._replaying = False
         self._seconds_a_row = 0.0
         self._began, self.began_at = time.monotonic(), time.time()
@@ -215,9 +217,12 @@ class Session:
     def _count(self, ids: Array, scores: Scores) -> None:
         if not len(ids):
             return
-        if not self._scaled:
+        if not self._scaled and not scores.failed.all():
             self._scaled = True
             self.goal = self.archive.goal = self.goal.scaled_by(scores.metrics)
+        if not self._promising:
+            self._promising = not scores.failed.all()
+            self._failure = self._failure or failure(scores)
         self.evaluations += len(ids)
         if not self.marks or ids[-1] >= self.marks[-1][0]:
             self.marks.append((int(ids[-1]) + 1, self.evaluations, time.time()))
@@ -229,13 +234,29 @@ class Session:
         self.archive.add(ids, costs, violation, scores.failed)
 
     def _check_failures(self) -> None:
-        """Raises EvaluationError where more than half of what was scored failed."""
-        failed, rows = self.archive.failed, self.archive.rows
-        if failed > max(FEW_FAILURES, rows // 2):
-            said = next((n for n in self.notes if n.startswith("a row failed")), "they hold NaN.")
-            raise EvaluationError(
-                f"{type(self.problem).__name__}.evaluate failed on {failed:,} of {rows:,} rows; {said}"
-            )
+        """Raises EvaluationError where every row of the first stretch failed, half of the budget or 1,000
+        rows, and points drawn from the whole space fail too: the first rows may be unlucky. There are 1,000
+        of these, where a row is slow as many as failed."""
+        rows, most = self.archive.rows, self.budget.evaluations or 2 * STRETCH
+        if self._promising or rows < min(STRETCH, max(LEAST_STRETCH, most // 2)):
+            return
+        self._promising = True
+        count = STRETCH if self.problem.cost == "fast" else min(rows, STRETCH)
+        drawn = self.problem.space.sample(np.random.default_rng([self.seed, 0xFA11]), count)
+        if self.archive.failed == rows and self.evaluator.score(drawn).failed.all():
+            raise self._hopeless(f"and on {len(drawn):,} points drawn from the whole space")
+
+    def check_scored(self) -> None:
+        """Raises EvaluationError where the search is over and not one row could be scored."""
+        if 0 < self.archive.rows == self.archive.failed:
+            raise self._hopeless("tried")
+
+    def _hopeless(self, beyond: str) -> EvaluationError:
+        rows = self.archive.rows
+        tried = f"all {rows:,} rows" if rows > 1 else "the only row"
+        return EvaluationError(
+            f"{type(self.problem).__name__}.evaluate failed on {tried} {beyond}: {self._failure}"
+        )
 
     def passed(self, rows: int) -> None:
         """Count rows that a solver scored and found to answer nothing; they are not recorded."""

@@ -8,6 +8,7 @@ new neighbour takes its place.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,13 +34,14 @@ from .variation import Coding
 
 Array = npt.NDArray[Any]
 SCALARS = 64
-INFEASIBLE = 1e30
+INFEASIBLE, FAILED = 1e30, 1e300
 
 
 class OptunaSampler(AskTell):
-    """A search by an Optuna sampler; see the subclasses for those with a name of their own.
+    """A search by an Optuna sampler; see the subclasses for those that are treated in a way of their own.
 
-    sampler: a sampler object, or the name of a class of `optuna.samplers`, made with the run's seed.
+    sampler: a sampler object, or the name of a class of `optuna.samplers`, made with the run's seed;
+    `sampled` finds the subclass for either.
     """
 
     name: ClassVar[str] = "optuna"
@@ -48,10 +50,10 @@ class OptunaSampler(AskTell):
     batch: ClassVar[tuple[int, int]] = (1, 8)
     """Points asked at once where a row is fast, and where it is slow and may be scored in parallel."""
     penalised: ClassVar[bool] = False
-    """Whether limits enter as a penalty, because the sampler knows none."""
+    """Whether limits and failed rows enter as a penalty, because the sampler knows neither."""
     imputed: ClassVar[bool] = False
     """Whether a failed row counts as the worst one known, because the sampler forgets failed trials and
-    would propose the same place again."""
+    would propose the same place again. A study that others read shows failed trials."""
 
     shared = False
     """Whether other processes read the study, and so the limits of its trials."""
@@ -60,6 +62,8 @@ class OptunaSampler(AskTell):
         self.sampler = sampler
         if isinstance(sampler, str):
             self.name = f"optuna:{sampler}"  # type: ignore[misc]
+        elif sampler is not None:
+            self.name = "optuna"  # type: ignore[misc]
 
     # --- what it takes ------------------------------------------------------------------------------
     def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
@@ -77,16 +81,23 @@ class OptunaSampler(AskTell):
         return None
 
     def make(self, run: Run) -> Any:
-        """The sampler, seeded."""
+        """The sampler as it was given, or made with the run's seed."""
+        return self.made(run) if self.sampler is None or isinstance(self.sampler, str) else self.sampler
+
+    def made(self, run: Run) -> Any:
+        """The sampler by its name, seeded."""
         import optuna
 
-        if not isinstance(self.sampler, str):
-            return self.sampler
-        known = [n for n in optuna.samplers.__all__ if n.endswith("Sampler")]
+        known = [n for n in optuna.samplers.__all__ if n.endswith("Sampler") and n != "BaseSampler"]
         if self.sampler not in known:
             raise SolverUnavailable(f"Optuna has no sampler '{self.sampler}'; {nearest(self.sampler, known)}")
+        cls = getattr(optuna.samplers, self.sampler)
+        takes = inspect.signature(cls).parameters
+        settings = {"seed": self._seed} | (self._limits() if "constraints_func" in takes else {})
+        if "population_size" in takes:
+            settings["population_size"] = population_size(run)
         try:
-            return getattr(optuna.samplers, self.sampler)(seed=self._seed)
+            return cls(**settings)
         except TypeError as error:
             reason = (
                 f"Optuna's {self.sampler} needs more than a seed ({error}); pass the sampler as an object."
@@ -108,6 +119,8 @@ class OptunaSampler(AskTell):
         self.coding = Coding(self.space)
         self._mend = mender(run.problem, run.goal)
         self._worst = np.full(len(self.goal.objectives), -np.inf)
+        self._scored = False
+        self._lost = False  # whether all rows failed so far: a sampler that learns nothing stays where it is
         with quiet():
             self.study = optuna.create_study(
                 directions=["minimize"] * len(self.goal.objectives), sampler=self.make(run)
@@ -143,6 +156,8 @@ class OptunaSampler(AskTell):
 
     def _propose(self, asked: dict[int, int]) -> tuple[Any, Batch | None]:
         """A trial and its point: what the sampler proposes, or a new neighbour of it where it is known."""
+        if self._lost:
+            self.study.enqueue_trial(self._parameters(self.space.sample(self.rng, 1), 0))
         trial = self.study.ask()
         point = self._suggested(trial)
         key = int(self.space.hashes(point)[0])
@@ -180,7 +195,7 @@ class OptunaSampler(AskTell):
 
     # --- telling --------------------------------------------------------------------------------
     def tell(self, batch: Batch, scores: Scores) -> None:
-        """Tell the study; a failed row is a failed trial."""
+        """Tell the study; a failed row is a failed trial, or one that lost (see `imputed`)."""
         goal = self.run.goal
         costs = goal.costs(scores.metrics)
         excess = [
@@ -192,15 +207,24 @@ class OptunaSampler(AskTell):
             if not scores.failed[row]:
                 answer = costs[row].tolist(), np.nan_to_num([float(e[row]) for e in excess], nan=0.0).tolist()
                 self._worst = np.fmax(self._worst, costs[row])
-            elif self.imputed and np.isfinite(self._worst).all():
+            elif self._scored and not self.shared and self.penalised:
+                answer = [FAILED] * len(self._worst), [1.0] * len(excess)
+            elif self._scored and not self.shared and self.imputed and np.isfinite(self._worst).all():
                 answer = self._worst.tolist(), [1.0] * len(excess)
             answers.append(answer)
             self._known[key] = answer
         with quiet():
+            if self._lost and not scores.failed.all():
+                self._found(batch, int(np.argmin(scores.failed)))
+            self._scored |= not scores.failed.all()
+            self._lost = not self._scored
             for trial, place in self._asked:
                 if place < len(answers):
                     self._tell(trial, answers[place])
         self._asked = []
+
+    def _found(self, batch: Batch, row: int) -> None:
+        """A row is the first that was scored, after others that failed."""
 
     def _tell(self, trial: Any, answer: tuple[list[float], list[float]] | None) -> None:
         import optuna
@@ -212,7 +236,7 @@ class OptunaSampler(AskTell):
             costs, excess = answer
             violation = sum(e for e in excess if e > 0)
             if self.penalised and violation > 0:
-                costs = [INFEASIBLE * (1.0 + violation)] * len(costs)
+                costs = [max(cost, INFEASIBLE * (1.0 + violation)) for cost in costs]
             if self.shared or not hasattr(trial, "set_constraint"):
                 trial.set_user_attr(self.constraints, excess)
             if not self.penalised and hasattr(trial, "set_constraint"):
@@ -240,8 +264,9 @@ class TPE(OptunaSampler):
     """Tree-structured Parzen estimator (Bergstra et al. 2011): the choice below 1,000 evaluations."""
 
     name: ClassVar[str] = "tpe"
+    imputed: ClassVar[bool] = True
 
-    def make(self, run: Run) -> Any:
+    def made(self, run: Run) -> Any:
         """Optuna's sampler; constant liars keep the points of one batch apart."""
         import optuna
 
@@ -255,7 +280,7 @@ class GP(OptunaSampler):
     needs: ClassVar[tuple[str, ...]] = ("torch", "scipy")
     imputed: ClassVar[bool] = True
 
-    def make(self, run: Run) -> Any:
+    def made(self, run: Run) -> Any:
         """Optuna's sampler; a referee is deterministic."""
         import optuna
 
@@ -272,6 +297,7 @@ class CMAES(OptunaSampler):
     name: ClassVar[str] = "cmaes"
     needs: ClassVar[tuple[str, ...]] = ("cmaes",)
     penalised: ClassVar[bool] = True
+    _first: dict[str, Any] | None = None
 
     def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
         """Refuses several objectives, and spaces without two unconditional numbers."""
@@ -283,11 +309,17 @@ class CMAES(OptunaSampler):
             return "it needs at least two numbers that are always active; use tpe"
         return super().accepts(problem, goal, budget)
 
-    def make(self, run: Run) -> Any:
+    def made(self, run: Run) -> Any:
         """Optuna's sampler; labels and conditional entries are drawn at random beside it."""
         import optuna
 
-        return optuna.samplers.CmaEsSampler(seed=self._seed, warn_independent_sampling=False)
+        return optuna.samplers.CmaEsSampler(seed=self._seed, x0=self._first, warn_independent_sampling=False)
+
+    def _found(self, batch: Batch, row: int) -> None:
+        """Begin there: around the middle of the space nothing was scored."""
+        if self.sampler is None or isinstance(self.sampler, str):
+            self._first = self._parameters(batch, row)
+            self.study.sampler = self.made(self.run)
 
 
 class NSGA3(OptunaSampler):
@@ -304,7 +336,7 @@ class NSGA3(OptunaSampler):
             else super().accepts(problem, goal, budget)
         )
 
-    def make(self, run: Run) -> Any:
+    def made(self, run: Run) -> Any:
         """Optuna's sampler with a population that suits the budget."""
         import optuna
 
@@ -318,12 +350,28 @@ class QMC(OptunaSampler):
     name: ClassVar[str] = "qmc"
     batch: ClassVar[tuple[int, int]] = (16, 16)
 
-    def make(self, run: Run) -> Any:
+    def made(self, run: Run) -> Any:
         """Optuna's sampler, scrambled by the seed."""
         import optuna
 
         sobol_tables()
         return optuna.samplers.QMCSampler(seed=self._seed, scramble=True, warn_independent_sampling=False)
+
+
+NAMED = {
+    "TPESampler": TPE,
+    "GPSampler": GP,
+    "CmaEsSampler": CMAES,
+    "NSGAIIISampler": NSGA3,
+    "QMCSampler": QMC,
+}
+
+
+def sampled(sampler: Any) -> OptunaSampler:
+    """The search by a sampler, given as the name of a class of `optuna.samplers` or as an object."""
+    classes = [sampler] if isinstance(sampler, str) else [cls.__name__ for cls in type(sampler).__mro__]
+    kind = next((NAMED[name] for name in classes if name in NAMED), OptunaSampler)
+    return kind(sampler)
 
 
 def suggested(space: Space, trial: Any) -> Batch:

@@ -105,6 +105,8 @@ class Evolution(AskTell):
     def _next(self) -> tuple[Batch, Genes]:
         """Children of tournament winners that were never asked before."""
         assert self._parents is not None
+        if self._parents[1].failed.all():  # nothing to learn from
+            return self._fill(_Brood(self, self.size))
         wanted = self.size * (SCREENED if self._coarse else 1)
         brood, genes, boost = _Brood(self, wanted), self._parents[2], 1.0
         for _ in range(ROUNDS):

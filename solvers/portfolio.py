@@ -47,9 +47,9 @@ def make(name: str) -> Solver:
     Raises SolverUnavailable with the nearest name.
     """
     if name.startswith("optuna:"):
-        from .bayesian import OptunaSampler
+        from .bayesian import sampled
 
-        return OptunaSampler(name.removeprefix("optuna:"))
+        return sampled(name.removeprefix("optuna:"))
     if name.startswith("pymoo:"):
         from .pymoo_algorithms import PymooAlgorithm
 
@@ -75,9 +75,9 @@ def as_solver(given: Any) -> Solver:
     if isinstance(given, Solver):
         return given
     if hasattr(given, "sample_relative"):
-        from .bayesian import OptunaSampler
+        from .bayesian import sampled
 
-        return OptunaSampler(given)
+        return sampled(given)
     if hasattr(given, "infill") and hasattr(given, "setup"):
         from .pymoo_algorithms import PymooAlgorithm
 

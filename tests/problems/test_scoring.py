@@ -10,7 +10,7 @@ import pytest
 
 import tradespace as ts
 from tradespace.problems.batch import take
-from tradespace.problems.scoring import evaluate, join_scores, take_scores
+from tradespace.problems.scoring import evaluate, failure, join_scores, take_scores
 
 
 class Referee(ts.Problem):
@@ -108,15 +108,27 @@ def test_rows_that_stand_together_may_fail_up_to_half():
 
 
 @pytest.mark.parametrize(
-    "returned",
+    ("returned", "why"),
     [
-        lambda x: {**good(x), "size": np.where(x.a < 5, np.nan, 1.0)},
-        lambda x: good(x) if (x.a >= 5).all() else [][0],
+        (lambda x: {**good(x), "size": np.where(x.a < 7, np.nan, 1.0)}, "NaN in 'size'"),
+        (lambda x: good(x) if (x.a >= 7).all() else [][0], "IndexError"),
     ],
 )
-def test_more_than_half_failed_stops_and_says_so(returned):
-    with pytest.raises(ts.EvaluationError, match=r"failed on .*8 rows: .*(NaN in size|IndexError)"):
-        scores(returned)
+def test_rows_fail_alone_however_many(returned, why):
+    found = scores(returned)
+    assert found.failed.tolist() == [True] * 7 + [False] * (len(found) - 7)
+    assert why in failure(found)
+
+
+def test_a_person_who_asks_for_points_that_all_raise_is_shown_why():
+    class Broken(Referee):
+        def evaluate(self, x):
+            raise ValueError("broken")
+
+    points = [{"a": a, "kind": "x"} for a in range(200)]
+    assert len(evaluate(Broken(), Broken().space.batch(points)).errors) == 200
+    with pytest.raises(ts.EvaluationError, match=r"broken at .*test_scoring.py"):
+        Broken().score(points)
 
 
 def test_a_batch_of_one_fails_as_a_row_and_raises_for_a_person():

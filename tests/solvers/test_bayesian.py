@@ -19,7 +19,7 @@ from tests.solvers.contract import SolverContract
 from tests.solvers.reference_problems import Bag, Impossible, Tree, TwoGoals, Valley
 from tradespace.problems.batch import Batch
 from tradespace.solvers import bayesian
-from tradespace.solvers.bayesian import CMAES, GP, TPE, OptunaSampler, cell_name
+from tradespace.solvers.bayesian import CMAES, GP, TPE, OptunaSampler, cell_name, sampled
 from tradespace.solvers.portfolio import make
 
 NAMED_LIMITS = hasattr(optuna.trial.Trial, "set_constraint")
@@ -136,13 +136,20 @@ def test_distributions_are_those_of_the_variables() -> None:
     assert found["algorithm"] == optuna.distributions.CategoricalDistribution(["naive", "tiled"])
 
 
-def test_failed_rows_are_failed_trials() -> None:
-    solver = begun(Kinds(), TPE())
-    advance(solver, 60)
-    states = {trial.state for trial in solver.study.trials}
-    assert states == {optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL}
-    for trial in solver.study.trials:
-        assert (trial.state.name == "FAIL") == (trial.params.get("tile") == 4)
+def test_failed_rows_are_failed_trials_or_lose_once_something_is_known() -> None:
+    """TPE forgets failed trials and would ask the same place again; in a shared study they do fail."""
+    for shared in (False, True):
+        solver = begun(Kinds(), TPE())
+        solver.shared = shared
+        advance(solver, 60)
+        known: list[float] = []
+        for trial in solver.study.trials:
+            if trial.params.get("tile") != 4:
+                known.append(trial.value)
+            elif shared or not known:
+                assert trial.state == optuna.trial.TrialState.FAIL
+            else:
+                assert trial.value == max(known)
 
 
 @with_named_limits
@@ -215,8 +222,19 @@ def test_any_sampler_goes_by_its_name() -> None:
 
 
 def test_a_sampler_may_be_given_as_an_object() -> None:
-    sampler = OptunaSampler(optuna.samplers.RandomSampler(seed=3))
+    sampler = optuna.samplers.RandomSampler(seed=3)
     assert ts.solve(Bag(), sampler, budget=ts.Budget(evaluations=20)).evaluations == 20
+
+
+def test_a_sampler_is_treated_as_its_class_wants_however_it_is_given() -> None:
+    class Mine(optuna.samplers.TPESampler):
+        pass
+
+    for given in ("TPESampler", optuna.samplers.TPESampler(seed=3), Mine(seed=3)):
+        assert isinstance(sampled(given), TPE)
+    given = Mine(seed=3)
+    assert begun(Line(), sampled(given)).study.sampler is given
+    assert type(sampled("RandomSampler")) is OptunaSampler
 
 
 def test_brute_force_ends_the_search() -> None:
