@@ -60,6 +60,10 @@ def of_kind(error: TradespaceError, sentence: str) -> TradespaceError:
     return made
 
 
+class PlanWarning(UserWarning):
+    """A plan is carried out only in part, because a pass departs from the recorded one."""
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """The tail of a sentence about an unknown `name`: the closest option, or all of them.
 

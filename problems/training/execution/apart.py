@@ -112,7 +112,9 @@ def _settle(row: Any, rest: Any, flags: Any, bound: Any, count: Any, most: Any, 
         count = _split(row, rest, flags, np.int32(bound))
     if count > most:
         bound = above
-        _split(row, rest, flags, np.int32(bound))
+        if _split(row, rest, flags, np.int32(bound)) > most:  # more NaNs than have room: none stands apart
+            bound = int(_SIZE)
+            _split(row, rest, flags, _SIZE)
     return bound
 
 

@@ -22,7 +22,7 @@ from .profiling import one_thread, profile, remember
 if TYPE_CHECKING:
     from ..module import AdaccModule
 
-VERSION = 4
+VERSION = 5
 """Raised when a recording or its measurement changes."""
 
 

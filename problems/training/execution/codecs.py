@@ -7,6 +7,11 @@ have such), `Int4Tokens` the largest entries of each row (SwiGLU products and at
 spikes at single tokens, which no set of channels catches; the fused kernel takes up to 2 % of a row by
 a bound that it carries from row to row, eager PyTorch exactly 2 %). `UInt4` is for numbers that are not
 negative, `Bits` for masks and signs: two values, without loss. The layouts are ours, after Adacc.
+
+What a codec does not take it keeps, by one rule: a group whose scale is no number in the range of the type
+(it holds an infinity, NaN or a number that rounds up beyond the range; for `UInt4` also a negative one) stays
+as it is, to the bit, beside the code. A tensor whose code would then not be smaller, or that holds a third
+value for `Bits`, is not coded: `encode` returns None.
 """
 
 from __future__ import annotations
@@ -14,13 +19,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ....errors import SpaceError
 from . import apart, kernels
 
 GROUP, HALF = kernels.GROUP, kernels.HALF
@@ -29,16 +33,20 @@ REFRESH = 16
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """An encoded tensor: the arrays that hold it, its length and type."""
+    """An encoded tensor: the arrays that hold it, its length and type; places of elements that stay as they
+    are, and these."""
 
     parts: tuple[Tensor, ...]
     elements: int
     dtype: torch.dtype
+    places: Tensor | None = None
+    whole: Tensor | None = None
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return sum(part.untyped_storage().nbytes() for part in self.parts)
+        parts = (*self.parts, self.places, self.whole)
+        return sum(part.untyped_storage().nbytes() for part in parts if part is not None)
 
 
 class Codec(ABC):
@@ -56,13 +64,40 @@ class Codec(ABC):
     def stored(self, elements: int, item: int) -> int:
         """Bytes of a code."""
 
-    @abstractmethod
-    def encode(self, x: Tensor) -> Code:
-        """Encode a flat tensor."""
+    def takes(self, elements: int) -> bool:
+        """Whether it codes tensors of so many elements."""
+        return elements > 0
 
-    @abstractmethod
+    def encode(self, x: Tensor) -> Code | None:
+        """Encode a flat tensor; None where its code would not be smaller."""
+        code = self.compress(x)
+        odd = None if code is None else self.odd(code)
+        if code is None or odd is None:
+            return code
+        lanes = torch.arange(GROUP, device=x.device)
+        places = (odd[:, None] * GROUP + lanes).view(-1)
+        places = places[places < x.numel()]
+        code = replace(code, places=places, whole=x[places])
+        return code if code.size < x.numel() * x.element_size() else None
+
     def decode(self, code: Code) -> Tensor:
         """The flat tensor a code stands for."""
+        made = self.expand(code)
+        if code.places is not None and code.whole is not None:
+            made[code.places] = code.whole
+        return made
+
+    def odd(self, code: Code) -> Tensor | None:
+        """The groups that stay as they are; None where there is none."""
+        return None
+
+    @abstractmethod
+    def compress(self, x: Tensor) -> Code | None:
+        """The code of a flat tensor, whatever it makes of odd groups."""
+
+    @abstractmethod
+    def expand(self, code: Code) -> Tensor:
+        """The flat tensor of a code, odd groups aside."""
 
     @property
     def kept(self) -> int:
@@ -105,7 +140,15 @@ def _patterns(x: Tensor) -> np.ndarray:
     return made
 
 
-class Int8(Codec):
+class Grouped(Codec):
+    """Groups of 64 whose scales are the second part of the code."""
+
+    def odd(self, code: Code) -> Tensor | None:
+        within = code.parts[1].float() <= torch.finfo(code.dtype).max
+        return None if bool(within.all()) else (~within).nonzero().view(-1)
+
+
+class Int8(Grouped):
     """Eight bits, groups of 64."""
 
     name = "int8"
@@ -113,7 +156,7 @@ class Int8(Codec):
     def stored(self, elements: int, item: int) -> int:
         return _groups(elements) * (GROUP + 2)
 
-    def encode(self, x: Tensor) -> Code:
+    def compress(self, x: Tensor) -> Code:
         groups = _groups(x.numel())
         if _fused(x):
             code = torch.empty(groups * GROUP, dtype=torch.int8)
@@ -126,7 +169,7 @@ class Int8(Codec):
         rounded = (ratio + torch.rand_like(ratio)).floor() if self.stochastic else ratio.round()
         return Code((rounded.clamp(-127, 127).to(torch.int8).view(-1), scale), x.numel(), x.dtype)
 
-    def decode(self, code: Code) -> Tensor:
+    def expand(self, code: Code) -> Tensor:
         values, scale = code.parts
         wide = scale.float()
         if code.dtype == torch.float32 and values.device.type == "cpu":
@@ -142,7 +185,7 @@ def _room(groups: int) -> tuple[Tensor, Tensor]:
     return torch.empty(groups * HALF, dtype=torch.uint8), torch.empty(groups, dtype=torch.bfloat16)
 
 
-class Int4(Codec):
+class Int4(Grouped):
     """Four bits, groups of 64."""
 
     name = "int4"
@@ -151,7 +194,7 @@ class Int4(Codec):
     def stored(self, elements: int, item: int) -> int:
         return _groups(elements) * (HALF + 2)
 
-    def encode(self, x: Tensor) -> Code:
+    def compress(self, x: Tensor) -> Code:
         groups = _groups(x.numel())
         if _fused(x):
             code, scale = _room(groups)
@@ -162,13 +205,15 @@ class Int4(Codec):
             return Code((code, scale), x.numel(), x.dtype)
         rows = _padded(x).float().view(groups, GROUP)
         scale = _scales(rows)
+        if not self.low:
+            scale = torch.where(rows.amin(1) < 0, torch.nan, scale)
         ratio = rows * (self.levels / scale.float().clamp_min(1e-30))[:, None] + self.low
         rounded = (ratio + torch.rand_like(ratio)).floor() if self.stochastic else (ratio + 0.5).floor()
         codes = rounded.clamp(0, 15).to(torch.uint8)
         packed = codes[:, :HALF] | (codes[:, HALF:] << 4)
         return Code((packed.reshape(-1), scale), x.numel(), x.dtype)
 
-    def decode(self, code: Code) -> Tensor:
+    def expand(self, code: Code) -> Tensor:
         values, scale = code.parts[:2]
         wide = scale.float()
         if code.dtype == torch.float32 and values.device.type == "cpu":
@@ -203,6 +248,9 @@ class Int4Channels(Int4):
         self.channels: Tensor | None = None
         self.rest: Tensor | None = None
 
+    def takes(self, elements: int) -> bool:
+        return elements > 0 and elements % self.width == 0
+
     @property
     def apart(self) -> int:
         """Channels kept as they are."""
@@ -216,7 +264,7 @@ class Int4Channels(Int4):
     def stored(self, elements: int, item: int) -> int:
         return super().stored(elements, item) + elements // self.width * self.apart * item
 
-    def encode(self, x: Tensor) -> Code:
+    def compress(self, x: Tensor) -> Code:
         table = x.view(-1, self.width)
         if self.channels is None or self.age % self.refresh == 0:
             tops = table.amax(0).maximum(-table.amin(0))
@@ -232,13 +280,13 @@ class Int4Channels(Int4):
                 _patterns(x), self.rest.numpy(), self.channels.numpy(), self.width,
                 code.numpy(), scale.view(torch.uint16).numpy(), _patterns(kept), self.seed,
             )  # fmt: skip
-            return _WithChannels((code, scale, kept), x.numel(), x.dtype, self.channels)
+            return _WithChannels((code, scale, kept), x.numel(), x.dtype, channels=self.channels)
         kept = table.index_select(1, self.channels)
-        inner = super().encode((table * -self.rest[: self.width].to(x.dtype)).view(-1))
+        inner = super().compress((table * -self.rest[: self.width].to(x.dtype)).view(-1))
         # the set is shared by the codes made with it and counts as no tensor's bytes
-        return _WithChannels((*inner.parts, kept), x.numel(), x.dtype, self.channels)
+        return _WithChannels((*inner.parts, kept), x.numel(), x.dtype, channels=self.channels)
 
-    def decode(self, code: Code) -> Tensor:
+    def expand(self, code: Code) -> Tensor:
         assert isinstance(code, _WithChannels)
         if code.dtype == torch.float32 and code.parts[0].device.type == "cpu":
             values, scale, kept = code.parts
@@ -248,7 +296,7 @@ class Int4Channels(Int4):
                 fused.numpy(),
             )  # fmt: skip
             return fused[: code.elements]
-        made = super().decode(code)
+        made = super().expand(code)
         made.view(-1, self.width).index_copy_(1, code.channels, code.parts[2])
         return made
 
@@ -266,6 +314,9 @@ class Int4Tokens(Int4):
     name = "int4+tokens"
     share = 0.02
 
+    def takes(self, elements: int) -> bool:
+        return elements > 0 and elements % self.width == 0
+
     @property
     def apart(self) -> int:
         """Entries a row kept as they are."""
@@ -274,7 +325,7 @@ class Int4Tokens(Int4):
     def stored(self, elements: int, item: int) -> int:
         return super().stored(elements, item) + elements // self.width * self.apart * (item + 2)
 
-    def encode(self, x: Tensor) -> Code:
+    def compress(self, x: Tensor) -> Code:
         if _fused(x):
             code, scale = _room(_groups(x.numel()))
             values = torch.empty(x.numel() // self.width, self.apart)
@@ -289,10 +340,10 @@ class Int4Tokens(Int4):
         columns = table.abs().topk(self.apart, 1).indices
         values = table.gather(1, columns)
         table.scatter_(1, columns, 0)
-        inner = super().encode(rest)
+        inner = super().compress(rest)
         return Code((*inner.parts, values, columns.to(torch.int16)), x.numel(), x.dtype)
 
-    def decode(self, code: Code) -> Tensor:
+    def expand(self, code: Code) -> Tensor:
         packed, scale, values, places = code.parts
         if code.dtype == torch.float32 and packed.device.type == "cpu":
             fused = torch.empty(2 * packed.numel())
@@ -301,7 +352,7 @@ class Int4Tokens(Int4):
                 self.width, fused.numpy(),
             )  # fmt: skip
             return fused[: code.elements]
-        made = super().decode(code)
+        made = super().expand(code)
         made.view(-1, self.width).scatter_(1, places.long() & 0xFFFF, values)
         return made
 
@@ -309,7 +360,7 @@ class Int4Tokens(Int4):
 class Bits(Codec):
     """One bit an element of a tensor that holds two values at most: a mask, signs. Without loss.
 
-    Raises SpaceError where a CPU tensor holds a third value (a GPU would have to wait for the answer).
+    A tensor that holds a third value is not coded.
     """
 
     name = "bits"
@@ -318,24 +369,23 @@ class Bits(Codec):
     def stored(self, elements: int, item: int) -> int:
         return 8 * _groups(elements) + 2 * item
 
-    def encode(self, x: Tensor) -> Code:
+    def compress(self, x: Tensor) -> Code | None:
         whole = x.view(_INTEGERS[x.element_size()])
         if x.device.type == "cpu":
             flat = whole.numpy()
             pair = np.array([flat[0], kernels.second(flat)], flat.dtype)
             code = torch.empty(8 * _groups(x.numel()), dtype=torch.uint8)
             if not kernels.pack(flat, code.numpy().view(np.uint64), *pair):
-                raise SpaceError(
-                    "a tensor that held two values when its module was recorded holds more now; record the "
-                    "module again."
-                )
+                return None
             return Code((code, torch.from_numpy(pair)), x.numel(), x.dtype)
         found = torch.stack([whole.amin(), whole.amax()])
+        if not bool(((whole == found[0]) | (whole == found[1])).all()):
+            return None
         flags = (_padded(whole).view(-1, 8, 8) == found[1]).to(torch.uint8)
         weights = _POWERS.to(x.device)[:, None]
         return Code(((flags * weights).sum(1, dtype=torch.uint8).view(-1), found), x.numel(), x.dtype)
 
-    def decode(self, code: Code) -> Tensor:
+    def expand(self, code: Code) -> Tensor:
         packed, pair = code.parts
         if packed.device.type == "cpu":
             made = torch.empty(packed.numel() * 8, dtype=pair.dtype)
@@ -360,9 +410,13 @@ def codec(name: str, width: int, stochastic: bool = False) -> Codec:
 
 
 def relative_error(made: Codec, x: Tensor) -> float:
-    """Relative root-mean-square error of a codec on a flat tensor."""
-    size = float(x.double().norm())
-    return float((made.decode(made.encode(x)).double() - x.double()).norm()) / size if size else 0.0
+    """Relative root-mean-square error of a codec on a flat tensor, over its finite elements."""
+    code = made.encode(x)
+    size = float(torch.nan_to_num(x.double(), 0.0, 0.0, 0.0).norm())
+    if code is None or not size:
+        return 0.0
+    apart = made.decode(code).double() - x.double()
+    return float(torch.nan_to_num(apart, 0.0).norm()) / size
 
 
 def candidates(content: str, elements: int, width: int) -> Sequence[str]:

@@ -1,16 +1,21 @@
 """A plan carried out on an unmodified module, through the hooks that autograd offers for saved tensors.
 
-A tensor that autograd saves becomes a handle on a box, one box a storage. A box holds the storage, a
-code, the place it was moved to, or how to make it again from other boxes; it lives as long as a handle
-or another box needs it, so that memory is freed by reference counting alone, as without a plan. What is
-recomputed runs the recorded operators on the same inputs: the same bits.
+A plan is a hint about what to drop, code or move away; what is done is decided by the pass that runs. Where a
+plan recomputes, the forward pass is followed operator by operator (`tracing`), and a tensor is dropped only
+if *this* pass's notes say how to make it again; what the pass has that was not recorded is kept as it is.
+So a departure costs memory, and the gradient is plain autograd's: the same bits, except for what is coded.
+
+Hooks are set while the module's own forward runs and taken back however it ends. What a plan keeps as it is
+goes to the hooks that were there before, so that plans nest, also with `save_on_cpu` and `checkpoint`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
+import warnings
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,13 +23,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ....errors import SpaceError
+from ....errors import PlanWarning, SpaceError
 from ..actions import OFFLOAD, RECOMPUTE, RETAIN
 from ..graph import GRADIENT, Graph
+from .cells import LOCK, Cell, apart, storage_of, total
 from .codecs import Codec, codec
 from .places import place_of
 from .recording import input_tensors
-from .tape import Outer, Recipe, Ref, Tape, generator_state, geometry, window
+from .tape import Geometry, Recipe, Ref, Tape, geometry, window
+from .tracing import Step, Trace, Tracing, settle
 from .waiting import Waiting
 
 
@@ -41,24 +48,31 @@ RECORDINGS: weakref.WeakKeyDictionary[nn.Module, Recording] = weakref.WeakKeyDic
 """Modules that were recorded in this process."""
 
 
-CHANGED = "{} was changed in place after it was saved; the backward pass needs it as it was."
-
-
 class Program:
-    """A plan for a recorded module, ready to run."""
+    """A plan for a recorded module, ready to run.
+
+    noted: also follow the operators that make these buffers. strict: refuse a pass that departs from the
+    recorded one, where else a warning says so once.
+    """
 
     def __init__(
-        self, module: nn.Module, recording: Recording, actions: Sequence[str], stochastic: bool = False
+        self,
+        module: nn.Module,
+        recording: Recording,
+        actions: Sequence[str],
+        stochastic: bool = False,
+        *,
+        strict: bool = False,
+        noted: Sequence[int] = (),
     ) -> None:
-        self.tape, self.recording = recording.tape, recording
-        tensors = recording.graph.saved
-        tape = self.tape
-        named = dict([*module.named_parameters(), *module.named_buffers()])
-        self.outer = {"parameter": [named[n] for n in tape.parameters], "constant": list(tape.constants)}
-        self.action: dict[int, str] = {b.index: RETAIN for b in tape.buffers if b.packs}
+        self.recording, self.strict = recording, strict
+        self.tape = tape = recording.tape
+        self.name = type(module).__name__
+        parameters = dict(module.named_parameters())
+        self.action: dict[int, str] = {}
         self.codecs: dict[int, Codec] = {}
         self.gradients: list[tuple[int, nn.Parameter]] = []
-        for tensor, label in zip(tensors, actions, strict=True):
+        for tensor, label in zip(recording.graph.saved, actions, strict=True):
             treatment = tensor.treatment(label)
             if treatment is None:
                 why = (
@@ -67,207 +81,242 @@ class Program:
                     else f"it holds {tape.buffers[tensor.buffer].shape[0]}"
                 )
                 raise SpaceError(f"tensor '{tensor.name}' cannot be treated by '{label}': {why}.")
-            self.action[tensor.buffer] = label
             if treatment.codec:
                 self.codecs[tensor.buffer] = codec(treatment.codec, tensor.width, stochastic)
-            if tensor.content == GRADIENT and label != RETAIN:
-                self.gradients.append((tensor.buffer, named[tensor.path]))
-        dropped = [b for b, label in self.action.items() if label == RECOMPUTE]
-        self.recipes = {b: recording.recipes[b] for b in dropped}
-        self.parent = {p for recipe in self.recipes.values() for p in recipe.parents}
-        self.snapshots = {call.packs for recipe in self.recipes.values() for call in recipe.random}
-        self.entries = [pack.source for pack in tape.packs]
-        # nothing is done with these, and nothing is made from them
-        self.plain = [
-            isinstance(e, Outer) or (self.action[e.buffer] == RETAIN and e.buffer not in self.parent)
-            for e in self.entries
-        ]
+            if tensor.content != GRADIENT:
+                self.action[tensor.buffer] = label
+            elif label != RETAIN:
+                self.action[tensor.buffer] = label
+                self.gradients.append((tensor.buffer, parameters[tensor.path]))
+        self.dropped = {b for b, label in self.action.items() if label == RECOMPUTE}
+        self.steps = _steps(recording, {*self.dropped, *noted})
+        self.follows = bool(self.dropped or noted)
+        coded = {b for b, label in self.action.items() if label != RETAIN and tape.buffers[b].forward}
+        self.active = bool(coded or noted)
+        self.entries = tuple(p.source for p in tape.packs)
         self.place = place_of(module, tape.device) if OFFLOAD in self.action.values() else None
-        self.name = type(module).__name__
+        self.look: Callable[[Tensor, Cell], None] | None = None
+        self.departures: list[str] = []
+        self.passes = 0
 
-    def keep(self, buffer: int, storage: torch.UntypedStorage) -> Any:
-        """Code a buffer, or begin to move it away."""
+    def label(self, buffer: int) -> str:
+        """What becomes of a buffer."""
+        return self.action.get(buffer, RETAIN)
+
+    def keep(self, buffer: int, tensor: Tensor) -> Callable[[], torch.UntypedStorage] | None:
+        """Code the storage of a tensor, or begin to move it away; what brings it back. None where it is not
+        of the recorded kind, so that it stays."""
+        storage, dtype = tensor.untyped_storage(), tensor.dtype
         if buffer not in self.codecs:
             assert self.place is not None
-            return self.place.put(storage)
-        made = self.tape.buffers[buffer]
-        dtype = made.shape[0]
-        flat = window(storage, (dtype, 0, (made.size // dtype.itemsize,), (1,)))
-        return self.codecs[buffer].encode(flat)
+            return partial(self.place.get, self.place.put(storage))
+        coding = self.codecs[buffer]
+        elements = storage.nbytes() // dtype.itemsize
+        recorded = self.tape.buffers[buffer].shape[0]
+        if dtype != recorded or storage.nbytes() % dtype.itemsize or not coding.takes(elements):
+            return None
+        code = coding.encode(window(storage, (dtype, 0, (elements,), (1,))))
+        return None if code is None else lambda: coding.decode(code).untyped_storage()
 
-    def fetch(self, buffer: int, kept: Any) -> torch.UntypedStorage:
-        """The storage that `keep` was given."""
-        if buffer not in self.codecs:
-            assert self.place is not None
-            return self.place.get(kept)
-        return self.codecs[buffer].decode(kept).untyped_storage()
+    def depart(self, what: str) -> None:
+        """A pass is not the recorded one: say so once, or refuse it."""
+        told = (
+            f"{self.name} {what}. The plan is carried out for what is as recorded, the rest is kept: "
+            "gradients are right, the promised memory and time do not hold. Record the module again."
+        )
+        if self.strict:
+            raise SpaceError(told)
+        if not self.departures:
+            warnings.warn(told, PlanWarning, stacklevel=5)
+        self.departures.append(told)
 
     def waiting(self) -> Waiting:
         """What the plan does with gradients."""
-        return Waiting({p: (partial(self.keep, b), partial(self.fetch, b)) for b, p in self.gradients})
+        return Waiting({p: partial(self.keep, b) for b, p in self.gradients})
 
 
-class _Box:
-    """What is known of one buffer in one pass; see the module's first lines."""
+def _steps(recording: Recording, made_again: set[int]) -> tuple[Step, ...]:
+    """The recorded stream; noted is what the recipes of some buffers run."""
+    tape = recording.tape
+    noted = {id(c) for b in made_again for c in recording.recipes[b].calls}
+    buffers: dict[int, dict[int, int]] = {}
+    for buffer in tape.buffers:
+        if buffer.packs or id(buffer.calls[0]) in noted:
+            buffers.setdefault(id(buffer.calls[0]), {})[buffer.position] = buffer.index
+    return tuple(Step(c.function, id(c) in noted, buffers.get(id(c), {})) for c in tape.stream)
 
-    __slots__ = (
-        "__weakref__",
-        "alias",
-        "buffer",
-        "code",
-        "moved",
-        "parents",
-        "run",
-        "states",
-        "storage",
-        "version",
-    )
 
-    def __init__(self, run: _Pass, buffer: int) -> None:
-        self.run, self.buffer = run, buffer
-        self.storage: torch.UntypedStorage | None = None
-        self.alias: Tensor | None = None
-        self.version = 0
-        self.code: Any = None
-        self.moved: Any = None
-        self.states: dict[int, Tensor] = {}
-        self.parents: dict[int, _Box] | None = None
+@dataclass(slots=True, eq=False)
+class Handle:
+    """What autograd keeps instead of a tensor that is coded, moved or dropped: part of a cell."""
 
-    def fill(self, tensor: Tensor) -> None:
-        """Take the buffer in, as the plan says."""
-        program, buffer = self.run.program, self.buffer
-        label = program.action[buffer]
-        if label == RETAIN:
-            self.alias, self.version = tensor.detach(), tensor._version
-            self.storage = tensor.untyped_storage()
-        elif label == OFFLOAD:
-            self.moved = program.keep(buffer, tensor.untyped_storage())
-        elif label == RECOMPUTE:
-            recipe = program.recipes[buffer]
-            self.parents = {p: self.run.box(p) for p in recipe.parents}
-            self.states = {call.packs: self.run.states[call.packs] for call in recipe.random}
-        else:
-            self.code = program.keep(buffer, tensor.untyped_storage())
+    cell: Cell
+    k: int
+    shape: Geometry
 
-    def get(self, own: bool = False) -> torch.UntypedStorage:
-        """The buffer's storage, made again where it is not there. own: asked for by autograd itself."""
-        if self.storage is None:
-            with torch.no_grad():
-                self.storage = self._make()
-        elif self.alias is not None and self.alias._version != self.version:
-            name = self.run.program.tape.buffers[self.buffer]
-            raise SpaceError(CHANGED.format(f"a tensor of '{name.path}' ({name.producer})"))
-        if own:
-            self.code = self.moved = None
-        return self.storage
+    def unpack(self) -> Tensor:
+        """The tensor."""
+        with LOCK, torch.no_grad(), apart():
+            storage = self.cell.get(self.k)
+            self.cell.code = None
+            return window(storage, self.shape)
 
-    def _make(self) -> torch.UntypedStorage:
-        program = self.run.program
-        if self.code is not None:
-            return program.fetch(self.buffer, self.code)
-        if self.moved is not None:
-            return program.fetch(self.buffer, self.moved)
-        if self.parents is None:
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """What autograd keeps of a tensor that stays, as it does without a plan: a change in place is noticed."""
+
+    tensor: Any
+    version: int
+    outer: Callable[[Any], Tensor] | None
+
+    def unpack(self) -> Tensor:
+        """The tensor."""
+        if self.outer is not None:
+            return self.outer(self.tensor)
+        tensor: Tensor = self.tensor
+        if not tensor.is_inference() and tensor._version != self.version:
+            size = "x".join(map(str, tensor.shape)) or "scalar"
             raise SpaceError(
-                f"{program.name} did not save what a recomputed tensor needs; record the module again."
+                f"a tensor ({size} {str(tensor.dtype)[6:]}) was changed in place after it was saved; the "
+                "backward pass needs it as it was."
             )
-        parents, states = self.parents, self.states
-        for parent in parents.values():  # each before anything is made here, so that scratch does not add up
-            parent.get()
-
-        def fetch(leaf: Ref | Outer) -> Tensor:
-            if isinstance(leaf, Ref):
-                return window(parents[leaf.buffer].get(), leaf.shape)
-            return self.run.outer(leaf)
-
-        made = program.recipes[self.buffer].run(fetch, lambda call: states[call.packs])
-        self.parents, self.states = None, {}
-        return made
+        return tensor
 
 
-class _Pass:
-    """One forward pass of the module and the backward pass that follows it."""
+class Pass:
+    """One forward pass of the module: what autograd saves in it becomes handles."""
 
-    def __init__(self, program: Program, inputs: list[Tensor]) -> None:
-        self.program, self.inputs = program, inputs
-        self.boxes: dict[int, weakref.ref[_Box]] = {}
-        self.states: dict[int, Tensor] = {}
-        self.count = 0
-        self.versions = [p._version for p in program.outer["parameter"]]
-        self.snapshot()
+    def __init__(self, program: Program, inputs: Sequence[Tensor], follows: bool) -> None:
+        self.program = program
+        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        self.outer: tuple[Any, Any] | None = hooks
+        self.trace = Trace(program.steps)
+        self.count, self.matches = 0, True
+        self.totals: dict[Cell, int | None] = {}
+        self.mode = Tracing(self.trace) if follows else None
+        if follows:
+            self.trace.enter(inputs)
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self.pack, unpack)
 
-    def snapshot(self) -> None:
-        """Note the random generator's state where something drawn next will be drawn again."""
-        if self.count in self.program.snapshots:
-            self.states[self.count] = generator_state(self.program.tape.device)
+    def enter(self) -> None:
+        """The forward pass begins."""
+        self.hooks.__enter__()
+        if self.mode is not None:
+            self.mode.__enter__()
 
-    def box(self, buffer: int) -> _Box:
-        """The box of a buffer, a new one where there is none."""
-        found = self.boxes[buffer]() if buffer in self.boxes else None
-        if found is None:
-            found = _Box(self, buffer)
-            self.boxes[buffer] = weakref.ref(found)
-        return found
+    def leave(self, finished: bool) -> None:
+        """The forward pass is over. finished: without an exception."""
+        program, trace = self.program, self.trace
+        follows = self.mode is not None
+        if self.mode is not None:
+            self.mode.__exit__(None, None, None)
+        self.hooks.__exit__(None, None, None)
+        del self.hooks, self.mode  # they point back
+        trace.leave()
+        self.totals = {}
+        if not finished:
+            return
+        if not follows:
+            if not self.matches or self.count < len(program.entries):
+                program.depart(f"saved other tensors than the {len(program.entries)} of the recorded step")
+        elif trace.departed is not None:
+            program.depart(f"ran {_name(trace.departed)} as operator {trace.place + 1}{self._expected()}")
+        elif trace.place < len(trace.steps):
+            program.depart(f"stopped after {trace.place} of the {len(trace.steps)} recorded operators")
 
-    def outer(self, leaf: Outer) -> Tensor:
-        """A parameter, input or constant as a recorded operator read it."""
-        if leaf.kind == "input":
-            tensor = self.inputs[leaf.index]
-        else:
-            tensor = self.program.outer[leaf.kind][leaf.index]
-            if leaf.kind == "parameter" and tensor._version != self.versions[leaf.index]:
-                raise SpaceError(
-                    f"parameter '{self.program.tape.parameters[leaf.index]}' was changed between forward "
-                    f"and backward; "
-                    "what is recomputed would not be what was computed."
-                )
-        tensor = tensor.detach()
-        return tensor if geometry(tensor) == leaf.shape else window(tensor.untyped_storage(), leaf.shape)
+    def _expected(self) -> str:
+        trace = self.trace
+        if trace.place == len(trace.steps):
+            return ", after the last of the recorded step"
+        return f" where {_name(trace.steps[trace.place].function)} was recorded"
 
     def pack(self, tensor: Tensor) -> Any:
         """What autograd keeps instead of a tensor."""
-        program = self.program
-        if self.count >= len(program.entries):
-            raise SpaceError(
-                self.mismatch(f"saves more than the {len(program.entries)} tensors of the recorded step")
-            )
-        source = program.entries[self.count]
-        if source.shape[2] != tensor.shape or source.shape[0] != tensor.dtype:
-            raise SpaceError(
-                self.mismatch(
-                    f"saved {tuple(tensor.shape)} {tensor.dtype} as its tensor {self.count + 1} where "
-                    f"{source.shape[2]} {source.shape[0]} was recorded"
-                )
-            )
+        storage = storage_of(tensor)
+        if storage is None:
+            self.count += 1
+            return self.stays(tensor)
+        cell = self.trace.known(storage) if self.mode is not None else self._counted(tensor, storage)
+        if cell is None:
+            return self.stays(tensor)
+        settle(cell)
+        if self.program.look is not None:
+            self.program.look(tensor, cell)
+        label, k = self.program.label(cell.buffer), len(cell.calls)
+        if label == RETAIN:
+            if cell.calls and cell.at != k:
+                cell.hold(storage)
+            if cell.held is not None and not cell.watches:
+                cell.watch(tensor.detach(), summed=False)
+            cell.packed = True
+            return self.stays(tensor)
+        if label == RECOMPUTE:
+            if not cell.calls:
+                return self.stays(tensor)
+        elif not (cell.packed and cell.at == k and (cell.code is not None or cell.held is not None)):
+            with torch.no_grad(), apart():
+                code = None if cell.packed else self.program.keep(cell.buffer, tensor)
+            if code is None:
+                cell.buffer = -1
+                return self.pack_again(tensor)
+            cell.code, cell.held, cell.at, cell.watches = code, None, k, []
+        cell.packed = True
+        return Handle(cell, cell.ask(), geometry(tensor))
+
+    def pack_again(self, tensor: Tensor) -> Any:
+        """Keep a tensor that its plan's codec does not take."""
+        storage = tensor.untyped_storage()
+        cell = self.trace.known(storage)
+        if cell is not None and (cell.read or cell.calls):
+            cell.hold(storage)
+            cell.watches = []
+            cell.watch(tensor.detach(), summed=False)
+            cell.packed = True
+        return self.stays(tensor)
+
+    def stays(self, tensor: Tensor) -> Any:
+        """Keep a tensor as it is, by way of the hooks that were there before."""
+        if self.outer is not None:
+            return Kept(self.outer[0](tensor), 0, self.outer[1])
+        kept = tensor if tensor.is_leaf else tensor.detach()
+        return Kept(kept, 0 if kept.is_inference() else kept._version, None)
+
+    def _counted(self, tensor: Tensor, storage: torch.UntypedStorage) -> Cell | None:
+        """Where operators are not followed: the cell that the next recorded saved tensor stands for."""
+        entries = self.program.entries
+        source = entries[self.count] if self.count < len(entries) else None
         self.count += 1
-        if program.snapshots:
-            self.snapshot()
-        if program.plain[self.count - 1]:
-            return tensor, tensor._version
-        assert isinstance(source, Ref)
-        box = self.box(source.buffer)
-        if box.storage is None and box.code is None and box.moved is None and box.parents is None:
-            box.fill(tensor)
-        return box, source.shape if geometry(tensor) == source.shape else geometry(tensor)
-
-    def mismatch(self, what: str) -> str:
-        """A sentence for a pass that is not the recorded one."""
-        return (
-            f"{self.program.name} {what}; the plan is for a step of the recorded shapes and mode. "
-            "Record it again."
-        )
+        shape = None if source is None else source.shape
+        if shape is None or shape[0] != tensor.dtype or len(shape[2]) != tensor.dim():
+            self.matches = False
+        if not self.matches or not isinstance(source, Ref) or self.program.label(source.buffer) == RETAIN:
+            return None
+        cell = self.trace.known(storage)
+        repeated = len(self.program.tape.buffers[source.buffer].packs) > 1
+        if cell is None:
+            cell = self.trace.cell(storage, source.buffer)
+            if repeated:
+                self.totals[cell] = _whole(storage)
+        elif cell.buffer != source.buffer or self.totals.get(cell, 0) != _whole(storage):
+            return None
+        return cell
 
 
-def unpack(packed: Any) -> Tensor:
+def _whole(storage: torch.UntypedStorage) -> int:
+    """The sum of a storage's bit patterns, to see whether it was written again."""
+    flat = window(storage, (torch.uint8, 0, (storage.nbytes(),), (1,)))
+    found = total(flat)
+    return int(flat.sum(dtype=torch.int64)) if found is None else found
+
+
+def _name(function: Any) -> str:
+    return str(function).removeprefix("aten.").removesuffix(".default")
+
+
+def unpack(packed: Handle | Kept) -> Tensor:
     """The tensor that autograd asks for."""
-    if isinstance(packed, Tensor):
-        return packed
-    box, shape = packed
-    if isinstance(box, Tensor):
-        if box._version != shape:
-            raise SpaceError(CHANGED.format("a tensor or parameter"))
-        return box
-    return window(box.get(own=True), shape)
+    return packed.unpack()
 
 
 def actions_of(recording: Recording, plan: Any) -> tuple[str, ...]:
@@ -305,44 +354,73 @@ def recording_of(module: nn.Module) -> Recording:
 @contextlib.contextmanager
 def applied(module: nn.Module, program: Program) -> Iterator[Program]:
     """Run a program: every forward pass of the module inside saves its tensors as the program says."""
-    current: list[_Pass] = []
+    local = threading.local()
+
+    def passes() -> list[Pass | None]:
+        found: list[Pass | None] = local.__dict__.setdefault("passes", [])
+        return found
 
     def enter(_: Any, args: Any, kwargs: Any) -> None:
-        current.append(_Pass(program, input_tensors(args, kwargs)))
+        if torch.compiler.is_compiling():
+            return
+        program.passes += 1
+        run = None
+        if program.active and torch.is_grad_enabled():
+            inputs = input_tensors(args, kwargs)
+            if torch.is_autocast_cache_enabled():
+                torch.clear_autocast_cache()  # so that weights are cast again, as in the recorded step
+            asked = (*(p.requires_grad for p in module.parameters()), *(t.requires_grad for t in inputs))
+            follows = program.follows or bool(program.departures) or asked != program.tape.asked
+            run = Pass(program, inputs, follows)
+        passes().append(run)
+        if run is not None:
+            run.enter()
 
-    def leave(*_: Any) -> None:
-        run = current.pop()
-        run.states = {}
-        if run.count not in {0, len(program.entries)}:
-            raise SpaceError(
-                run.mismatch(f"saved {run.count} tensors where {len(program.entries)} were recorded")
-            )
+    def leave(_: Any, __: Any, output: Any) -> None:
+        if passes():
+            run = passes().pop()
+            if run is not None:
+                run.leave(output is not None)
 
-    def pack(tensor: Tensor) -> Any:
-        return current[-1].pack(tensor) if current else tensor
-
+    # last in, first out: nothing of another hook runs inside
     handles = [
         module.register_forward_pre_hook(enter, with_kwargs=True),
-        module.register_forward_hook(leave, always_call=False),
+        module.register_forward_hook(leave, prepend=True, always_call=True),
     ]
+    before = program.passes
     try:
-        with torch.autograd.graph.saved_tensors_hooks(pack, unpack), program.waiting().watching():
+        with program.waiting().watching():
             yield program
+        if program.passes == before:
+            warnings.warn(
+                f"no forward pass of this {program.name} ran by its plan while that was applied. Call the "
+                "module itself; inside what torch.compile made of it, plans are not carried out.",
+                PlanWarning,
+                stacklevel=3,
+            )
     finally:
         for handle in handles:
             handle.remove()
+        while passes():  # after an interrupt, which skips hooks
+            run = passes().pop()
+            if run is not None:
+                run.leave(False)
 
 
 def apply(
-    module: nn.Module, plan: Any, *, stochastic: bool = False
+    module: nn.Module, plan: Any, *, stochastic: bool = False, strict: bool = False
 ) -> contextlib.AbstractContextManager[Program]:
     """Carry out a plan on a recorded module: `with apply(module, plan): loss = module(x); loss.backward()`.
 
     plan: the point of a solution, or its labels. stochastic: codecs round at random, so that gradients of
-    linear layers have no bias. Raises SpaceError where the plan or the module is another.
+    linear layers have no bias. Gradients are plain autograd's, to the bit where nothing is coded. A pass that
+    departs from the recorded one (other operators) is kept from there on as without a plan, and a PlanWarning
+    says so once; strict: a SpaceError instead. Raises SpaceError where the plan or the module is another, and
+    in the backward pass where what it computes from was changed since the forward pass.
     """
     recording = recording_of(module)
-    return applied(module, Program(module, recording, actions_of(recording, plan), stochastic))
+    program = Program(module, recording, actions_of(recording, plan), stochastic, strict=strict)
+    return applied(module, program)
 
 
 __all__ = ["RECORDINGS", "Program", "Recording", "applied", "apply", "recording_of"]

@@ -19,6 +19,7 @@ from numba import njit
 F = TypeVar("F", bound=Callable[..., Any])
 GROUP = 64
 HALF = 32
+_MINUS_ZERO = np.int32(-(2**31))
 _FAST = {"nnan", "ninf", "nsz", "contract", "arcp", "reassoc"}
 
 
@@ -41,6 +42,15 @@ def top_of(bits: Any) -> Any:
     for i in range(GROUP):
         top = max(top, bits[i] & np.int32(0x7FFFFFFF))
     return (top + np.int32(0xFFFF)) >> 16
+
+
+@inline
+def below_zero(bits: Any) -> Any:
+    """Whether a group holds a negative number, on the bit patterns (that of -0 is the least)."""
+    least = np.int32(0)
+    for i in range(GROUP):
+        least = min(least, np.int32(0) if bits[i] == _MINUS_ZERO else bits[i])
+    return least < 0
 
 
 @inline
@@ -78,9 +88,12 @@ def code4(
 ) -> Any:
     """Code a group into 32 bytes; returns its scale. The code of v is round(v / scale * levels) + low.
 
-    Signed: low 8, levels 7. Numbers that are not negative: low 0, levels 15.
+    Signed: low 8, levels 7. Numbers that are not negative: low 0, levels 15; a group that holds a negative
+    one gets NaN as its scale.
     """
     top = top_of(bits)
+    if low == 0 and below_zero(bits):
+        top = np.int32(0x7FC0)
     wide_bits[0] = top << 16
     inverse = levels / max(wide[0], np.float32(1e-30))
     if seed == 0:

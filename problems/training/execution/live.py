@@ -18,11 +18,13 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .cells import storage_of
+
 
 def storages(tensors: Iterable[Any]) -> dict[int, torch.UntypedStorage]:
     """The distinct storages behind some tensors, by identity."""
-    found = (t.untyped_storage() for t in tensors if isinstance(t, torch.Tensor))
-    return {s._cdata: s for s in found}
+    found = (storage_of(t) for t in tensors if isinstance(t, torch.Tensor))
+    return {s._cdata: s for s in found if s is not None}
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[misc]

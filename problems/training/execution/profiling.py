@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ....errors import SpaceError
 from ..actions import INT4, INT8, OFFLOAD, RECOMPUTE, RETAIN
 from ..graph import GRADIENT, Graph, SavedTensor, Treatment
+from .cells import LOCK, Cell, Recipe, apart, storage_of
 from .codecs import candidates, codec, relative_error
-from .executor import RECORDINGS, Program, Recording, _Pass, applied
+from .executor import RECORDINGS, Program, Recording, applied
 from .live import LiveBytes, allocated_peak
 from .places import Place, place_of
 from .recording import (
     Loss,
-    call_form,
     call_module,
-    input_tensors,
     loss_of,
     module_digest,
     record,
@@ -34,7 +35,7 @@ from .recording import (
     undisturbed,
 )
 from .structure import other_bytes, saved_tensors
-from .tape import Outer, Ref, window
+from .tape import window
 
 ROUNDS = 7
 WORTH = 1.4
@@ -82,16 +83,32 @@ def step(module: nn.Module, batch: Any, loss: Loss | None = None) -> float:
     return float(value.detach())
 
 
-def gradients(module: nn.Module) -> list[Tensor]:
-    """The gradients there are."""
-    return [p.grad for p in module.parameters() if p.grad is not None]
+def gradients(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of the gradients there are, by parameter, sparse ones made dense."""
+    return {n: p.grad.to_dense().clone() for n, p in module.named_parameters() if p.grad is not None}
 
 
-def distance(found: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
-    """Relative distance between two sets of gradients."""
-    apart = sum(float((a.double() - b.double()).square().sum()) for a, b in zip(found, exact, strict=True))
-    size = sum(float(b.double().square().sum()) for b in exact)
-    return float((apart / size) ** 0.5) if size else 0.0
+def norm(tensors: Iterable[Tensor]) -> float:
+    """Square root of the sum of all squares."""
+    return math.sqrt(sum(float(t.double().square().sum()) for t in tensors))
+
+
+def distance(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> float:
+    """Relative distance between two sets of gradients; infinite where one lacks what the other has, or where
+    one is not a number."""
+    if found.keys() != exact.keys():
+        return float("inf")
+    size = norm(exact.values())
+    apart = norm(torch.where(found[n] == exact[n], 0.0, found[n] - exact[n]) for n in exact)
+    if math.isnan(apart):
+        return float("inf")
+    return apart / size if size else 0.0
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """A tensor's bit patterns, so that NaN equals itself."""
+    flat = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return flat.contiguous().view(torch.uint8)
 
 
 def groups(saved: Sequence[SavedTensor]) -> list[list[int]]:
@@ -116,67 +133,66 @@ class Profile:
         self.module, self.batch, self.loss, self.recording = module, batch, loss, recording
         self.tape, self.saved = recording.tape, recording.graph.saved
         self.device = self.tape.device
-        self.storages = self._capture()
+        self.cells = self._capture()
         with undisturbed(module):
             torch.manual_seed(0)
             step(module, batch, loss)
-            self.exact = [g.clone() for g in gradients(module)]
-            named = {n: p.grad for n, p in module.named_parameters()}
-            for t in self.saved:
-                if t.content == GRADIENT:
-                    self.storages[t.buffer] = named[t.path].untyped_storage()
-            self.norm = sum(float(g.double().square().sum()) for g in self.exact) ** 0.5
+            self.exact = gradients(module)
+            self.norm = norm(self.exact.values())
 
-    def _capture(self) -> dict[int, torch.UntypedStorage]:
-        """Every saved storage of one forward pass, and the pass itself."""
-        found: dict[int, torch.UntypedStorage] = {}
-        program = Program(self.module, self.recording, [RETAIN] * len(self.saved))
-        program.snapshots = {c.packs for r in self.recording.recipes.values() for c in r.random}
-        self.run = _Pass(program, input_tensors(*call_form(self.batch)))
-        inside = [False]
+    def _capture(self) -> dict[int, tuple[Cell, torch.UntypedStorage]]:
+        """Every planned buffer of one step: its cell, and its content."""
+        found: dict[int, tuple[Cell, torch.UntypedStorage]] = {}
+        wanted = {t.buffer for t in self.saved}
+        noted = [t.buffer for t in self.saved if not t.refused]
+        program = Program(self.module, self.recording, [RETAIN] * len(self.saved), noted=noted)
 
-        def pack(tensor: Tensor) -> Tensor:
-            if inside[0] and self.run.count < len(program.entries):
-                source = program.entries[self.run.count]
-                self.run.count += 1
-                self.run.snapshot()
-                if isinstance(source, Ref):
-                    found.setdefault(source.buffer, tensor.untyped_storage())
-            return tensor
+        def look(tensor: Tensor, cell: Cell) -> None:
+            storage = storage_of(tensor)
+            if cell.buffer in wanted and storage is not None:
+                found.setdefault(cell.buffer, (cell, storage))
 
-        def enter(*_: Any) -> None:
-            inside[0] = True
-            self.run.count = 0
-            self.run.snapshot()
-
-        handles = [
-            self.module.register_forward_pre_hook(enter),
-            self.module.register_forward_hook(lambda *_: inside.__setitem__(0, False)),
-        ]
-        with undisturbed(self.module), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        program.look = look
+        with undisturbed(self.module), applied(self.module, program):
             torch.manual_seed(0)
-            call_module(self.module, self.batch)
-        for handle in handles:
-            handle.remove()
+            step(self.module, self.batch, self.loss)
+            named = dict(self.module.named_parameters())
+            for t in self.saved:
+                gradient = named[t.path].grad if t.content == GRADIENT else None
+                if gradient is not None:
+                    storage = gradient.untyped_storage()
+                    found[t.buffer] = Cell(storage, t.buffer), storage
         return found
+
+    def storage(self, i: int) -> torch.UntypedStorage:
+        """A saved tensor's content."""
+        return self.cells[self.saved[i].buffer][1]
 
     def flat(self, i: int) -> Tensor:
         """A saved tensor's whole storage as a flat tensor."""
         t = self.saved[i]
         dtype = self.tape.buffers[t.buffer].shape[0]
-        return window(self.storages[t.buffer], (dtype, 0, (t.size // dtype.itemsize,), (1,)))
+        return window(self.storage(i), (dtype, 0, (t.size // dtype.itemsize,), (1,)))
 
     def again(self, i: int) -> torch.UntypedStorage:
-        """A saved tensor computed again."""
+        """A saved tensor computed again from the saved tensors that it is made of."""
+        cell = self.cells[self.saved[i].buffer][0]
+        with LOCK, torch.no_grad(), apart():
+            return Recipe(cell, len(cell.calls)).run()
 
-        def fetch(leaf: Ref | Outer) -> Tensor:
-            if isinstance(leaf, Ref):
-                return window(self.storages[leaf.buffer], leaf.shape)
-            return self.run.outer(leaf)
-
-        with torch.no_grad():
-            recipe = self.recording.recipes[self.saved[i].buffer]
-            return recipe.run(fetch, lambda call: self.run.states[call.packs])
+    def repeatable(self, i: int) -> bool:
+        """Whether a saved tensor can be computed again, to the bit."""
+        if self.saved[i].refused or not self.cells[self.saved[i].buffer][0].calls:
+            return False
+        made, kept = self.again(i), self.storage(i)
+        whole = torch.uint8, 0, (kept.nbytes(),), (1,)
+        shape = self.tape.buffers[self.saved[i].buffer].shape
+        parts = (
+            (shape,)
+            if made.nbytes() != kept.nbytes() or not self.tape.buffers[self.saved[i].buffer].dense
+            else (whole,)
+        )
+        return all(torch.equal(bits(window(made, s)), bits(window(kept, s))) for s in parts)
 
     def seconds(self, run: Callable[[int], Any], members: Sequence[int]) -> float:
         """Seconds of one run, over a round through all members."""
@@ -191,7 +207,10 @@ class Profile:
         recording = Recording(self.tape, graph, self.recording.recipes)
         actions = [RETAIN] * len(tensors)
         actions[i] = label
-        program = Program(self.module, recording, actions)
+        return self.measured(Program(self.module, recording, actions))
+
+    def measured(self, program: Program) -> float:
+        """Relative gradient error of a step by a program."""
         with undisturbed(self.module), applied(self.module, program):
             torch.manual_seed(0)
             step(self.module, self.batch, self.loss)
@@ -220,11 +239,15 @@ class Profile:
         if stored >= t.size:
             return None
         code = made.encode(x)
+        if code is None:
+            return None
         making = max(0, self._peak(lambda: made.encode(x)) - code.size)
         reading = max(0, self._peak(lambda: made.decode(code)) - t.size)
         codes = {i: made.encode(self.flat(i)) for i in members}
+        if any(c is None for c in codes.values()):
+            return None
         spent = self.seconds(lambda i: made.encode(self.flat(i)), members)
-        spent += self.seconds(lambda i: made.decode(codes[i]), members)
+        spent += self.seconds(lambda i: made.decode(codes[i]), members)  # type: ignore[arg-type]
         treatment = Treatment(label, name, code.size, spent, 0.0, making, reading, made.kept)
         if made.lossless:
             error = 0.0
@@ -242,9 +265,11 @@ class Profile:
     def recomputed(self, members: Sequence[int]) -> Treatment | None:
         """The treatment of some like tensors by recomputing."""
         t = self.saved[members[0]]
-        if any(self.saved[i].refused for i in members):
+        if not all(map(self.repeatable, members)):
             return None
-        states = sum(len(self.run.states[c.packs]) for c in self.recording.recipes[t.buffer].random)
+        cell = self.cells[t.buffer][0]
+        notes = {id(n): n for c, k in Recipe(cell, len(cell.calls)).need.items() for n in c.calls[:k]}
+        states = sum(len(state) for note in notes.values() for _, state in note.states)
         # the allocator's, since an operator's own scratch memory passes no dispatch mode
         reading = max(0, allocated_peak(lambda: self.again(members[0])) - t.size)
         return Treatment(RECOMPUTE, "", states, self.seconds(self.again, members), 0.0, 0, reading)
@@ -253,7 +278,7 @@ class Profile:
         """The treatment of some like tensors by moving them away: all, then all back, as in a step."""
 
         def run() -> None:
-            away = [place.put(self.storages[self.saved[i].buffer]) for i in members]
+            away = [place.put(self.storage(i)) for i in members]
             while away:
                 place.get(away.pop())
 
@@ -326,8 +351,6 @@ def remember(
     recording = structure_of(module, batch, loss, optimizer)
     fresh = recording.graph
     if fresh.digest != graph.digest or [t.size for t in fresh.saved] != [t.size for t in graph.saved]:
-        from ....errors import SpaceError
-
         raise SpaceError(
             f"the plan was made for another module (digest {graph.digest}, here {fresh.digest}); record "
             f"this one."

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves
+from torch.utils._pytree import tree_leaves
 
 from ....errors import SpaceError
+from .cells import storage_of
 from .tape import Buffer, Call, Outer, Pack, Ref, Tape, geometry
+from .tracing import facts
 
 Loss = Callable[[Any], Tensor]
 
@@ -45,6 +47,8 @@ def call_module(module: nn.Module, batch: Any) -> Any:
 
 def input_tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """The tensors a module is called with, in a fixed order."""
+    if all(isinstance(a, Tensor | int | float | str | None) for a in (*args, *kwargs.values())):
+        return [a for a in (*args, *(kwargs[name] for name in sorted(kwargs))) if isinstance(a, Tensor)]
     leaves = [*tree_leaves(args), *(leaf for name in sorted(kwargs) for leaf in tree_leaves(kwargs[name]))]
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
@@ -93,18 +97,11 @@ def repeated_blocks(module: nn.Module) -> tuple[str, ...]:
 class _Recorder(TorchDispatchMode):  # type: ignore[misc]
     """Logs operators, saved tensors and deaths. keep: whether saved tensors are kept for a backward pass."""
 
-    def __init__(self, module: nn.Module, inputs: list[Tensor], blocks: tuple[str, ...], keep: bool) -> None:
+    def __init__(self, blocks: tuple[str, ...], keep: bool) -> None:
         super().__init__()
         self.keep, self.blocks = keep, blocks
-        self.inputs = inputs
-        named = [*module.named_parameters(), *module.named_buffers()]
-        self.names = tuple(n for n, _ in named)
-        self.outer: dict[int, tuple[str, int]] = {}
-        for kind, tensors in (("input", self.inputs), ("parameter", [t for _, t in named])):
-            for i, tensor in enumerate(tensors):
-                self.outer[tensor.untyped_storage()._cdata] = (kind, i)
-        self.constants: list[Tensor] = []
         self.buffers: list[Buffer] = []
+        self.stream: list[Call] = []
         self.index: dict[int, int] = {}
         self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
         self.packs: list[tuple[Ref | Outer, int]] = []
@@ -134,56 +131,38 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def source(self, tensor: Tensor) -> Ref | Outer:
         """Where a tensor comes from."""
-        key = tensor.untyped_storage()._cdata
-        if key in self.index:
-            return Ref(self.index[key], geometry(tensor))
-        if key not in self.outer:
-            self.outer[key] = ("constant", len(self.constants))
-            self.constants.append(tensor)
-        return Outer(*self.outer[key], geometry(tensor))
+        storage = storage_of(tensor)
+        if storage is None:
+            return Outer((tensor.dtype, 0, tuple(tensor.shape), ()))
+        found = self.index.get(storage._cdata)
+        return Outer(geometry(tensor)) if found is None else Ref(found, geometry(tensor))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        leaves, spec = tree_flatten((args, kwargs or {}))
-        tensors = [t for t in leaves if isinstance(t, Tensor)]
-        before = {t.untyped_storage()._cdata for t in tensors}
-        tagged = torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
-        state = self._states() if tagged else None
-        sources = [self.source(t) if isinstance(t, Tensor) else t for t in leaves]
-        made = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        before = {s._cdata for s in map(storage_of, tensors) if s is not None}
+        told = facts(func)
+        sources = () if told.empty else tuple(self.source(t) for t in tensors)  # made from sizes alone
+        made = func(*args, **kwargs)
         event = self.tick()
-        random = state is not None and any(
-            not torch.equal(a, b) for a, b in zip(state, self._states(), strict=True)
-        )
-        call = Call(func, tuple(sources), spec, event, random, len(self.packs))
-        changed = [
-            i
-            for i, a in enumerate(func._schema.arguments)
-            if a.alias_info is not None and a.alias_info.is_write
-        ]
-        for i in changed:
-            value = args[i] if i < len(args) else (kwargs or {}).get(func._schema.arguments[i].name)
-            for t in tree_leaves(value):
+        call = Call(func, sources, event, told.random)
+        if self.inside and not self.backward and not told.view:
+            self.stream.append(call)
+        for place, name in told.written:
+            for t in tree_leaves(args[place] if place < len(args) else kwargs.get(name)):
                 if isinstance(t, Tensor):
                     self._change(t, call)
         if not self.backward:
             for r in call.reads:
                 self.buffers[r].readers.append(event)
         for position, t in enumerate(tree_leaves(made)):
-            if isinstance(t, Tensor):
-                key = t.untyped_storage()._cdata
-                if (
-                    key not in before
-                    and key not in self.index
-                    and key not in self.outer
-                    and t.untyped_storage().nbytes()
-                ):
+            storage = storage_of(t) if isinstance(t, Tensor) else None
+            if storage is not None and storage.nbytes():
+                key = storage._cdata
+                if key not in before and key not in self.index:
                     self._make(t, key, call, position)
         self.poll(event)
         return made
-
-    def _states(self) -> list[Tensor]:
-        gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
-        return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if gpu else [])]
 
     def _make(self, tensor: Tensor, key: int, call: Call, position: int) -> None:
         path = self.path[-1] if self.path else ""
@@ -196,23 +175,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.alive[key] = (StorageWeakRef(tensor.untyped_storage()), buffer.index)
 
     def _change(self, tensor: Tensor, call: Call) -> None:
-        key = tensor.untyped_storage()._cdata
-        if self.backward or key not in self.index:
+        storage = storage_of(tensor)
+        if self.backward or storage is None or storage._cdata not in self.index:
             return
-        buffer = self.buffers[self.index[key]]
-        if buffer.packs:
-            inside = (
-                f"'{self.path[-1]}'"
-                if self.path and self.path[-1]
-                else "the module"
-                if self.path
-                else "the loss"
-            )
-            raise SpaceError(
-                f"{call.function} in {inside} changes in place what {buffer.producer} of "
-                f"{buffer.path or 'the module'} made and the backward pass reads; use the operator that "
-                "makes a new tensor."
-            )
+        buffer = self.buffers[self.index[storage._cdata]]
+        buffer.rewritten |= bool(buffer.packs)
         buffer.calls.append(call)
 
     # --- saved tensors
@@ -229,15 +196,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.packs.append((source, event))
         if isinstance(source, Ref):
             self.buffers[source.buffer].packs.append(number)
-        elif self.keep:
-            return tensor
-        return (number, tensor) if self.keep else number
+        kept = tensor if tensor.is_leaf else tensor.detach()
+        return (number, kept, tensor._version) if self.keep else number
 
     def unpack(self, packed: Any) -> Tensor:
         """Note that the backward pass asks for it."""
         if isinstance(packed, Tensor):
             return packed
-        number, tensor = packed
+        if isinstance(packed, int):
+            raise SpaceError(
+                "the module runs a backward pass inside its forward pass; what that needs cannot be planned."
+            )
+        number, tensor, version = packed
+        if tensor._version != version:
+            raise SpaceError(
+                f"a tensor {tuple(tensor.shape)} that the backward pass reads is changed in place after it "
+                "was saved; use the operator that makes a new tensor."
+            )
         self.unpacked.setdefault(number, self.tick())
         self.poll(self.event - 1)
         return tensor
@@ -247,9 +222,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         event = self.tick()
         self.poll(event)
         gradient = parameter.grad
-        key = None if gradient is None else gradient.untyped_storage()._cdata
-        if key in self.index and gradient.is_floating_point():
-            buffer = self.buffers[self.index[key]]
+        storage = None if gradient is None else storage_of(gradient)
+        if storage is not None and storage._cdata in self.index and gradient.is_floating_point():
+            buffer = self.buffers[self.index[storage._cdata]]
             if buffer.size == gradient.numel() * gradient.element_size():
                 self.gradients.append((name, buffer.index, event))
 
@@ -269,8 +244,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
                 self.inside = bool(self.path)
                 if name in self.blocks or not name:
                     for t in tree_leaves(output):
-                        if isinstance(t, Tensor) and t.untyped_storage()._cdata in self.index:
-                            self.buffers[self.index[t.untyped_storage()._cdata]].block_output = True
+                        source = self.source(t) if isinstance(t, Tensor) else None
+                        if isinstance(source, Ref):
+                            self.buffers[source.buffer].block_output = True
 
             handles += [child.register_forward_pre_hook(enter), child.register_forward_hook(leave)]
         try:
@@ -312,9 +288,8 @@ def record(module: nn.Module, batch: Any, loss: Loss | None = None) -> Tape:
     end = natural.event
     if [b.size for b in natural.buffers] != [b.size for b in step.buffers[: len(natural.buffers)]]:
         raise SpaceError(
-            f"{type(module).__name__} ran differently the second time on the same batch; its operators "
-            f"must not "
-            "depend on chance or on state."
+            f"{type(module).__name__} ran differently the second time on the same batch; its operators must "
+            "not depend on chance or on state."
         )
     for early, buffer in zip(natural.buffers, step.buffers, strict=False):
         buffer.natural = early.died if early.died >= 0 else step.event
@@ -325,14 +300,17 @@ def record(module: nn.Module, batch: Any, loss: Loss | None = None) -> Tape:
         Pack(source, event, step.unpacked.get(i, step.event)) for i, (source, event) in enumerate(step.packs)
     )
     device = next(module.parameters()).device
+    tensors = (*module.parameters(), *input_tensors(*call_form(batch)))
     return Tape(
-        tuple(step.buffers), packs, step.names, tuple(step.constants), len(step.inputs), max(len(blocks), 1),
-        step.event, end, device, tuple(step.gradients),
+        tuple(step.buffers), packs, tuple(step.stream), tuple(t.requires_grad for t in tensors),
+        max(len(blocks), 1), step.event, end, device, tuple(step.gradients),
     )  # fmt: skip
 
 
 def _step(module: nn.Module, batch: Any, loss: Loss | None, blocks: tuple[str, ...], keep: bool) -> _Recorder:
-    recorder = _Recorder(module, input_tensors(*call_form(batch)), blocks, keep)
+    recorder = _Recorder(blocks, keep)
+    if torch.is_autocast_cache_enabled():
+        torch.clear_autocast_cache()  # so that weights are cast in each pass
     hooks = torch.autograd.graph.saved_tensors_hooks(recorder.pack, recorder.unpack)
     with undisturbed(module), recorder.watching(module), recorder:
         with hooks:

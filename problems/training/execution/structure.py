@@ -9,6 +9,7 @@ import torch
 
 from ..graph import GRADIENT, STATISTICS_SHARE, SavedTensor
 from .tape import Buffer, Recipe, Tape
+from .tracing import facts
 
 SMALLEST = 1024
 LONGEST = 64
@@ -16,7 +17,6 @@ SMALL_BLOCK = 2
 """Saved tensors of a block whose output may be computed again too, as in a plain chain of layers."""
 BOUNDED = ("_softmax", "_safe_softmax", "sigmoid", "relu")
 RANDOM = ("bernoulli_", "native_dropout")
-STATEFUL = ("batch_norm", "_local_scalar_dense")
 
 
 def smallest(tape: Tape) -> float:
@@ -36,6 +36,7 @@ def plannable(tape: Tape) -> tuple[int, ...]:
         and b.forward
         and b.size >= floor
         and not b.outside
+        and not b.rewritten
         and b.natural < tape.forward
         and b.died > b.natural
     )
@@ -69,13 +70,15 @@ def recipe(tape: Tape, target: int) -> Recipe | str:
     while queue:
         buffer = buffers[queue.pop()]
         for call in buffer.calls:
-            if any(word in call.name for word in STATEFUL):
-                return f"{call.name} depends on values or changes the module's state"
+            if not facts(call.function).pure:
+                return f"{call.name} may depend on more than its arguments, or change more than its result"
             for r in call.reads:
                 if r in needed:
                     continue
                 if any(c.order > call.order for c in buffers[r].calls):
                     return f"what {call.name} reads is changed in place later"
+                if buffers[r].rewritten:
+                    return f"what {call.name} reads is changed in place after it was saved"
                 if not buffers[r].forward:
                     return f"what {call.name} reads is made outside the module"
                 if r not in saved:
@@ -87,10 +90,6 @@ def recipe(tape: Tape, target: int) -> Recipe | str:
     inside = sum(b.block == buffers[target].block for b in buffers if b.packs and b.forward)
     if buffers[target].block_output and inside > SMALL_BLOCK:
         return "a block's output is where recomputing begins"
-    randoms = [c for b in buffers for c in b.calls if c.random]
-    for call in made.random:
-        if sum(other.packs == call.packs for other in {id(c): c for c in randoms}.values()) > 1:
-            return "two operators draw random numbers with nothing saved in between"
     first = unpacked(tape, target)
     if any(buffers[p].died < first for p in made.parents):
         return "what it is made of is freed before it is asked for"

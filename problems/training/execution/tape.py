@@ -7,13 +7,11 @@ changed by more, in place; replaying these on the same inputs makes the same bit
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_unflatten
 
 Geometry = tuple[torch.dtype, int, tuple[int, ...], tuple[int, ...]]
 
@@ -40,23 +38,20 @@ class Ref:
 
 @dataclass(frozen=True)
 class Outer:
-    """Part of a tensor that the step did not make. kind: parameter, input or constant."""
+    """Part of a tensor that the step did not make."""
 
-    kind: str
-    index: int
     shape: Geometry
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One operator that makes or changes buffers. order: its event. packs: tensors saved before it."""
+    """One operator of the step. sources: the tensors it read. order: its event. random: whether it drew
+    random numbers."""
 
     function: Any
-    leaves: tuple[Any, ...]
-    spec: Any
+    sources: tuple[Ref | Outer, ...]
     order: int
     random: bool
-    packs: int
 
     @property
     def name(self) -> str:
@@ -66,7 +61,7 @@ class Call:
     @property
     def reads(self) -> tuple[int, ...]:
         """Buffers it reads."""
-        return tuple(dict.fromkeys(leaf.buffer for leaf in self.leaves if isinstance(leaf, Ref)))
+        return tuple(dict.fromkeys(s.buffer for s in self.sources if isinstance(s, Ref)))
 
 
 @dataclass(eq=False)
@@ -76,7 +71,7 @@ class Buffer:
     calls: the operator that made it, then those that changed it. position: which of the first one's
     outputs. created, died: events. natural: the event at which it would have died had the backward pass
     not needed it. packs: how often it was saved inside the module. outside: saved by what follows the
-    module. changed: event of the last change.
+    module. rewritten: changed in place after it was saved, so that plans leave it alone.
     """
 
     index: int
@@ -92,13 +87,9 @@ class Buffer:
     packs: list[int] = field(default_factory=list)
     outside: bool = False
     block_output: bool = False
+    rewritten: bool = False
     forward: bool = True
     readers: list[int] = field(default_factory=list)
-
-    @property
-    def changed(self) -> int:
-        """The event after which its content is final."""
-        return self.calls[-1].order
 
     @property
     def dense(self) -> bool:
@@ -125,15 +116,15 @@ class Pack:
 class Tape:
     """A recorded step. events: how many. forward: those of the forward pass.
 
-    gradients: of each parameter whose gradient has a storage of its own, the buffer and the event at which
-    it is complete. The last event is the one at which the optimiser may read them.
+    stream: the operators of the module's forward in order, views left out. asked: which parameters and inputs
+    require a gradient. gradients: of each parameter whose gradient has a storage of its own, the buffer and
+    the event at which it is complete. The last event is the one at which the optimiser may read them.
     """
 
     buffers: tuple[Buffer, ...]
     packs: tuple[Pack, ...]
-    parameters: tuple[str, ...]
-    constants: tuple[Tensor, ...]
-    inputs: int
+    stream: tuple[Call, ...]
+    asked: tuple[bool, ...]
     blocks: int
     events: int
     forward: int
@@ -142,10 +133,7 @@ class Tape:
 
 
 class Recipe:
-    """How to make one buffer again: calls in order, reading buffers made elsewhere (`parents`).
-
-    Scratch buffers are dropped after their last reader.
-    """
+    """How to make one buffer again: calls in order, reading buffers made elsewhere (`parents`)."""
 
     def __init__(self, target: int, made: tuple[int, ...], buffers: tuple[Buffer, ...]) -> None:
         self.target, self.made = target, made
@@ -154,69 +142,3 @@ class Recipe:
         self.parents = tuple(
             dict.fromkeys(r for call in self.calls for r in call.reads if r not in set(made))
         )
-        self.steps: list[tuple[Call, list[tuple[int, Ref | Outer]], list[tuple[int, int]], list[int]]] = []
-        last = {r: n for n, call in enumerate(self.calls) for r in call.reads}
-        for number, call in enumerate(self.calls):
-            slots = [(i, leaf) for i, leaf in enumerate(call.leaves) if isinstance(leaf, Ref | Outer)]
-            outputs = [(buffers[b].position, b) for b in made if buffers[b].calls[0] is call]
-            ended = [b for b in made if b != target and last.get(b, -1) == number]
-            self.steps.append((call, slots, outputs, ended))
-
-    @property
-    def random(self) -> tuple[Call, ...]:
-        """Calls that draw random numbers."""
-        return tuple(call for call in self.calls if call.random)
-
-    def run(
-        self, fetch: Callable[[Ref | Outer], Tensor], state: Callable[[Call], Tensor]
-    ) -> torch.UntypedStorage:
-        """Make the buffer. fetch: a tensor made elsewhere. state: the generator's before a random call."""
-        made: dict[int, torch.UntypedStorage] = {}
-        for call, slots, outputs, ended in self.steps:
-            leaves = list(call.leaves)
-            for place, leaf in slots:
-                inner = isinstance(leaf, Ref) and leaf.buffer in made
-                leaves[place] = window(made[leaf.buffer], leaf.shape) if inner else fetch(leaf)  # type: ignore[union-attr]
-            args, kwargs = tree_unflatten(leaves, call.spec)
-            if call.random:
-                with generator_at(state(call)):
-                    result = call.function(*args, **kwargs)
-            else:
-                result = call.function(*args, **kwargs)
-            if outputs:
-                results = tree_leaves(result)
-                for position, buffer in outputs:
-                    made[buffer] = results[position].untyped_storage()
-                del results
-            del result, leaves, args, kwargs
-            for buffer in ended:
-                del made[buffer]
-        return made.pop(self.target)
-
-
-class generator_at:
-    """The CPU's or a GPU's default generator at a recorded state, and back after the block."""
-
-    def __init__(self, state: Tensor) -> None:
-        self.state = state
-
-    def __enter__(self) -> None:
-        self.before = generator_state(len(self.state))
-        _set_state(self.state)
-
-    def __exit__(self, *_: object) -> None:
-        _set_state(self.before)
-
-
-GPU_STATE = 16
-"""Bytes of a GPU generator's state: seed and offset."""
-
-
-def generator_state(size: int | torch.device) -> Tensor:
-    """State of the default generator of a device (or of the device whose states have `size` bytes)."""
-    gpu = size == GPU_STATE if isinstance(size, int) else size.type == "cuda"
-    return torch.cuda.get_rng_state() if gpu else torch.get_rng_state()
-
-
-def _set_state(state: Tensor) -> None:
-    (torch.cuda.set_rng_state if len(state) == GPU_STATE else torch.set_rng_state)(state)

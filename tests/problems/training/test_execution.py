@@ -41,14 +41,18 @@ def planned(family: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, torch.Ten
     return module, example, adacc.Adacc.from_module(module, example, memory="1GiB", offload=True)
 
 
-def gradients(module, example, plan=None) -> list[torch.Tensor]:
+def gradients(module, example, plan=None) -> dict[str, torch.Tensor]:
     torch.manual_seed(3)
     if plan is None:
         profiling.step(module, example)
     else:
         with adacc.apply(module, plan):
             profiling.step(module, example)
-    return [g.clone() for g in profiling.gradients(module)]
+    return profiling.gradients(module)
+
+
+def same(found, exact) -> bool:
+    return found.keys() == exact.keys() and all(torch.equal(found[n], exact[n]) for n in exact)
 
 
 def everywhere(problem: AdaccModule, *labels: str) -> list[str]:
@@ -67,7 +71,7 @@ def test_recomputing_and_moving_give_the_same_gradients_to_the_bit(family: str) 
     mixed = [("recompute", "offload", "retain")[i % 3] for i in range(problem.tensor_count)]
     mixed = [a if t.treatment(a) else "retain" for a, t in zip(mixed, problem.step.saved, strict=True)]
     for plan in (everywhere(problem, "recompute"), everywhere(problem, "offload"), mixed):
-        assert all(map(torch.equal, gradients(module, example, plan), exact))
+        assert same(gradients(module, example, plan), exact)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -75,7 +79,7 @@ def test_masks_pack_without_loss_and_codes_err_as_measured(family: str) -> None:
     module, example, problem = planned(family)
     exact = gradients(module, example)
     masks = ["int4" if t.content == "mask" else "retain" for t in problem.step.saved]
-    assert all(map(torch.equal, gradients(module, example, masks), exact))
+    assert same(gradients(module, example, masks), exact)
     coded = everywhere(problem, "int8")
     stated = problem.score({"action": coded}).metrics["error"][0] * problem.step.blocks
     assert 0.1 * stated < profiling.distance(gradients(module, example, coded), exact) <= stated
@@ -151,26 +155,26 @@ def test_each_forward_pass_has_its_own_tensors() -> None:
     plan = everywhere(problem, "recompute", "offload")
     other = tuple(t.flip(0) for t in example)
 
-    def both(step) -> list[torch.Tensor]:
+    def both(step) -> dict[str, torch.Tensor]:
         for p in module.parameters():
             p.grad = None
         torch.manual_seed(5)
         step()
-        return [g.clone() for g in profiling.gradients(module)]
+        return profiling.gradients(module)
 
     def run() -> None:
         (module(*example) + 2 * module(*other)).backward()
 
     exact = both(run)
     with adacc.apply(module, plan):
-        assert all(map(torch.equal, both(run), exact))
+        assert same(both(run), exact)
 
 
 def test_a_file_is_written_again_only_when_nobody_can_ask_for_what_it_held() -> None:
     module, example, problem = planned("gpt")
     moved = everywhere(problem, "offload")
     exact = gradients(module, example)
-    assert all(map(torch.equal, gradients(module, example, moved), exact))
+    assert same(gradients(module, example, moved), exact)
     files = places.place_of(module, torch.device("cpu"))
     written = files.count
     torch.manual_seed(3)
@@ -182,7 +186,7 @@ def test_a_file_is_written_again_only_when_nobody_can_ask_for_what_it_held() -> 
     for p in module.parameters():
         p.grad = None
     waiting.backward()
-    assert all(map(torch.equal, profiling.gradients(module), exact))
+    assert same(profiling.gradients(module), exact)
     assert len(files.free) == files.count
 
 
@@ -219,7 +223,7 @@ def test_checkpointing_as_a_peer_gives_the_same_gradients() -> None:
     profiling.step(one, batch(shape))
     policy = checkpointed("full", two)
     policy.gradients(batch(shape))
-    assert all(map(torch.equal, profiling.gradients(one), profiling.gradients(two)))
+    assert same(profiling.gradients(one), profiling.gradients(two))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
@@ -236,7 +240,7 @@ def test_hugging_face_models_run_by_plans_unmodified(name: str) -> None:
     problem = AdaccModule.from_module(module, example, memory="1GiB")
     assert problem.step.blocks == 2
     exact = gradients(module, example)
-    assert all(map(torch.equal, gradients(module, example, everywhere(problem, "recompute")), exact))
+    assert same(gradients(module, example, everywhere(problem, "recompute")), exact)
 
 
 # --- what is refused -----------------------------------------------------------------------------------
@@ -273,9 +277,6 @@ def test_bad_input_is_told_in_a_sentence() -> None:
         adacc.apply(module, other)
     with pytest.raises(SpaceError, match=r"another module \(digest"):
         profiling.remember(planned("llama")[0], example, problem.step)
-    smaller = tuple(t[:2] for t in example)
-    with pytest.raises(SpaceError, match="was recorded"), adacc.apply(module, whole):
-        module(*smaller)
     with pytest.raises(SpaceError, match="device must be 'host'"):
         adacc.Adacc.from_module(module, example, memory="1MiB", device="tpu")
     layer = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32))
@@ -303,9 +304,7 @@ def test_a_parameter_changed_before_the_backward_pass_is_noticed() -> None:
         loss = module(*example)
         with torch.no_grad():
             module.norm.weight.mul_(2.0)
-        with pytest.raises(
-            SpaceError, match=r"norm\.weight.*changed between forward and backward|changed in place"
-        ):
+        with pytest.raises(SpaceError, match=r"was changed or freed|in place"):
             loss.backward()
 
 
@@ -330,7 +329,7 @@ def test_integer_and_partly_used_storages_are_not_coded() -> None:
     with pytest.raises(SpaceError, match=r"it holds torch\.int64"):
         adacc.apply(module, plan)
     exact = gradients(module, x)
-    assert all(map(torch.equal, gradients(module, x, everywhere(problem, "recompute", "offload")), exact))
+    assert same(gradients(module, x, everywhere(problem, "recompute", "offload")), exact)
 
 
 def test_a_plain_chain_can_be_computed_again_from_any_of_its_layers() -> None:
@@ -342,7 +341,7 @@ def test_a_plain_chain_can_be_computed_again_from_any_of_its_layers() -> None:
     assert plan is not None
     assert "recompute" in plan.actions
     exact = gradients(module, x)
-    assert all(map(torch.equal, gradients(module, x, plan), exact))
+    assert same(gradients(module, x, plan), exact)
 
     def run() -> None:
         with adacc.apply(module, plan):
