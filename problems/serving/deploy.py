@@ -53,27 +53,30 @@ def load_scheduler(path: str | Path, *, backends: Mapping[str, int], **settings:
     record = read_json(path, "plan")
     if not isinstance(record, dict) or record.get("form") != FORM:
         raise DataError(f"{path.name} is no Hermes plan ({FORM}).")
-    known = Prospects(
-        tuple((str(k), str(u), int(v), int(b)) for k, u, v, b in record["rows"]),
-        tuple(np.array(s) for s in record["samples"]),
-        tuple(np.array(s) for s in record["own"]),
-        tuple((str(p), float(s)) for p, s in record["external"]),
-        {(str(k), str(u), int(v)): np.array(cuts) for k, u, v, cuts in record["edges"]},
-        int(record["visit_cap"]),
-    )
-    thresholds = list(record["prewarm"].values())
+    try:
+        known = Prospects(
+            tuple((str(k), str(u), int(v), int(b)) for k, u, v, b in record["rows"]),
+            tuple(np.array(s, float) for s in record["samples"]),
+            tuple(np.array(s, float) for s in record["own"]),
+            tuple((str(p), float(s)) for p, s in record["external"]),
+            {(str(k), str(u), int(v)): np.array(cuts, float) for k, u, v, cuts in record["edges"]},
+            int(record["visit_cap"]),
+        )
+        table = np.array(record["ranks"], float)
+        thresholds = {str(place): float(k) for place, k in record["prewarm"].items()}
+        warm_up = {str(place): float(seconds) for place, seconds in record["warm_up"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(f"{path.name} is a broken Hermes plan: {type(error).__name__} {error}.") from None
+    if table.ndim != 2 or len(table) != len(known.rows):
+        raise DataError(f"{path.name} has ranks of shape {table.shape} for {len(known.rows)} rows.")
     return HermesScheduler(
-        known,
-        backends=backends,
-        table=np.array(record["ranks"]),
-        warm_up=record["warm_up"],
-        threshold=min(thresholds, default=2.0),
-        **settings,
+        known, backends=backends, table=table, warm_up=warm_up, thresholds=thresholds, **settings
     )
 
 
 async def _replay(problem: Hermes, scheduler: HermesScheduler, pace: float) -> None:
-    kinds, runs, arrival = problem.runs
+    served = problem.runs
+    kinds, runs, arrival = served.kinds, served.runs, served.times
     work = problem.jobs.work
 
     async def one(i: int, start: int) -> None:

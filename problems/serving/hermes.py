@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import SpaceError
-from ...text import read_records
 from ..batch import Batch
 from ..goal import Metric
 from ..problem import Problem, param
@@ -26,12 +25,12 @@ from . import applications
 from .cluster import Jobs, Outcome, Policy, run
 from .compiled import Array
 from .generate import poisson
-from .pdgraph import PDGraph, Prospects, Recorder, Run, prospects, read_graphs, stage_work
+from .history import Arrivals, Source, source
+from .pdgraph import PDGraph, Prospects, Run, prospects, stage_work
 from .policies import Scene, make
 from .prewarm import NEVER, prepared
 from .ranks import gittins_table, level_starts
-from .readers import Records, trace_of
-from .trace import LANGUAGE, Stage, Trace
+from .trace import LANGUAGE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,12 +53,12 @@ class Hermes(Problem):
     stochastic = True
 
     trace: Path | None = param(
-        None, help="demand graphs (JSON) or recorded applications (CSV); else a made mix"
+        None, help="a trace with arrivals, recorded runs or demand graphs (JSON); else a made mix"
     )
     servers: int = param(1, help="applications served at a time")
-    load: float = param(0.8, help="offered work a server, seconds a second")
-    applications: int = param(2_000, help="applications in a simulation")
-    history: int = param(1_000, help="runs of each class that the scheduler has seen")
+    load: float = param(0.8, help="offered work a server, seconds a second, where arrivals are made")
+    applications: int = param(2_000, help="applications in a simulation, at most those of a trace")
+    history: int = param(1_000, help="runs of each class that the scheduler has seen, at most")
     levels: int = param(48, help="levels of attained service")
     pooled: bool = param(False, help="external stages take the servers too (all work is one kind)")
     switch: float = param(0.0, unit="s", help="time to resume a preempted stage")
@@ -68,7 +67,9 @@ class Hermes(Problem):
     dnn_warm_up: float = param(7.0, unit="s", help="cold start of a network")
     per_input: float = param(1e-4, unit="s", help="work of a prompt token")
     per_output: float = param(0.06, unit="s", help="work of an output token")
-    simulation_seed: int = param(0, help="seed of the simulated applications")
+    history_share: float = param(0.5, help="part of a recorded file, from its start, that is history")
+    speed: float = param(1.0, help="recorded arrivals come so many times as fast")
+    simulation_seed: int = param(0, help="seed of the simulated applications; recorded arrivals have none")
     drawn: tuple[float, ...] = param((), help="standard normal deviations of the model's errors, in a draw")
 
     ranks = Float(0, 1, shape=("row_count", "levels"), help="by stage and attained service; least goes first")
@@ -96,8 +97,15 @@ class Hermes(Problem):
                 raise SpaceError(
                     f"parameter '{name}' of hermes must be at least {least}, got {getattr(self, name)}."
                 )
-        if not self.load > 0:
-            raise SpaceError(f"parameter 'load' of hermes must be positive, got {self.load:g}.")
+        for name in ("load", "speed"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise SpaceError(
+                    f"parameter '{name}' of hermes must be positive, got {getattr(self, name):g}."
+                )
+        if not 0 < self.history_share < 1:
+            raise SpaceError(
+                f"parameter 'history_share' of hermes must lie between 0 and 1, got {self.history_share:g}."
+            )
         if not 0 <= self.deadline_share <= 1:
             raise SpaceError(
                 f"parameter 'deadline_share' of hermes must lie in [0, 1], got {self.deadline_share:g}."
@@ -114,7 +122,7 @@ class Hermes(Problem):
     @property
     def sources(self) -> dict[str, float]:
         """Source of error -> its relative standard error: service times, cold starts, demand by class."""
-        return _sources(self.trace, self.history, self.per_input, self.per_output)
+        return _sources(*self._seen_key)
 
     def draw(self, rng: np.random.Generator) -> Problem:
         """One deviation a source; what the scheduler believes and when applications arrive stay."""
@@ -139,19 +147,24 @@ class Hermes(Problem):
 
     # --- what there is to serve ----------------------------------------------------------------------
     @property
+    def source(self) -> Source:
+        """What the scheduler has seen and what it is to serve: other runs where they are recorded."""
+        return source(self.trace, self.history_share)
+
+    @property
     def graphs(self) -> dict[str, PDGraph]:
         """Demand graphs by class."""
-        return _graphs(self.trace)
+        return self.source.graphs
 
     @property
     def walks(self) -> dict[str, list[Run]]:
         """What the scheduler has seen; the same for every simulation seed."""
-        return _walks(self.trace, self.history)
+        return _walks(*self._seen_key[:3])
 
     @property
     def prospects(self) -> Prospects:
         """Rows of the table, and the demand left in each."""
-        return _prospects(self.trace, self.history, self.per_input, self.per_output)
+        return _prospects(*self._seen_key)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -180,7 +193,7 @@ class Hermes(Problem):
         return level_starts(self.prospects.samples, self.levels, least=0.5)
 
     @property
-    def runs(self) -> tuple[list[str], list[Run], Array]:
+    def runs(self) -> Arrivals:
         """Classes, runs and arrival times of the simulated applications."""
         return _served(*self._applications_key)[0]
 
@@ -193,25 +206,26 @@ class Hermes(Problem):
 
     @cached_property
     def _moved_jobs(self) -> Jobs:
-        (_, runs, _), jobs = _served(*self._applications_key)
+        served, jobs = _served(*self._applications_key)
         token = self._off(TOKEN)
-        language = np.array([s.backend == LANGUAGE for run in runs for s in run])
+        language = np.array([s.backend == LANGUAGE for run in served.runs for s in run])
         demand = np.array([self._off(DEMAND + name) for name in self.graphs])
         by_stage = np.repeat(demand[jobs.kind], np.diff(jobs.stage_start))
         return replace(jobs, work=jobs.work * by_stage * np.where(language, token, 1.0))
 
     @property
+    def _seen_key(self) -> tuple[Any, ...]:
+        return (self.trace, self.history_share, self.history, self.per_input, self.per_output)
+
+    @property
     def _applications_key(self) -> tuple[Any, ...]:
-        own = (self.trace, self.history, self.per_input, self.per_output, self.servers, self.load)
-        return (*own, self.applications, self.pooled, self.deadline_share, self.simulation_seed)
+        own = (self.servers, self.load, self.applications, self.pooled, self.deadline_share)
+        return (*self._seen_key, *own, self.speed, self.simulation_seed)
 
     @cached_property
     def scene(self) -> Scene:
         """What a named policy may know."""
-        totals = tuple(
-            np.array([sum(stage_work(s, self.per_input, self.per_output) for s in run) for run in walked])
-            for walked in self.walks.values()
-        )
+        totals = tuple(self.prospects.of_class(name) for name in self.source.classes)
         return Scene(self.jobs, totals, self.prospects.samples, level_starts(totals, 200), self.ages)
 
     # --- the referee -----------------------------------------------------------------------------------
@@ -336,32 +350,23 @@ def _announce_overload(load: float, count: int) -> None:
 
 # --- kept by argument: copies of a problem with other pins share them ------------------------------------
 @lru_cache(maxsize=8)
-def _graphs(trace: Path | None) -> dict[str, PDGraph]:
-    if trace is None:
-        return applications.graphs()
-    rows = read_records(trace, "trace file")
-    if len(rows) == 1 and all(isinstance(units, dict) for units in rows[0].values()):
-        return read_graphs(trace)
-    return graphs_of(trace_of(Records(trace.name, rows)))
+def _walks(trace: Path | None, share: float, history: int) -> dict[str, list[Run]]:
+    return source(trace, share).walks(history)
 
 
 @lru_cache(maxsize=8)
-def _walks(trace: Path | None, history: int) -> dict[str, list[Run]]:
-    return {
-        name: graph.walks(np.random.default_rng([0x415, i]), history)
-        for i, (name, graph) in enumerate(_graphs(trace).items())
-    }
+def _prospects(
+    trace: Path | None, share: float, history: int, per_input: float, per_output: float
+) -> Prospects:
+    return prospects(_walks(trace, share, history), per_input=per_input, per_output=per_output)
 
 
 @lru_cache(maxsize=8)
-def _prospects(trace: Path | None, history: int, per_input: float, per_output: float) -> Prospects:
-    return prospects(_walks(trace, history), per_input=per_input, per_output=per_output)
-
-
-@lru_cache(maxsize=8)
-def _sources(trace: Path | None, history: int, per_input: float, per_output: float) -> dict[str, float]:
+def _sources(
+    trace: Path | None, share: float, history: int, per_input: float, per_output: float
+) -> dict[str, float]:
     found = {TOKEN: TOKEN_ERROR, COLD + "docker": COLD_ERROR, COLD + "dnn": COLD_ERROR}
-    for name, walked in _walks(trace, history).items():
+    for name, walked in _walks(trace, share, history).items():
         totals = np.array([sum(stage_work(s, per_input, per_output) for s in run) for run in walked])
         found[DEMAND + name] = float(totals.std() / max(totals.mean(), 1e-12) / np.sqrt(len(totals)))
     return found
@@ -370,6 +375,7 @@ def _sources(trace: Path | None, history: int, per_input: float, per_output: flo
 @lru_cache(maxsize=32)
 def _served(
     trace: Path | None,
+    share: float,
     history: int,
     per_input: float,
     per_output: float,
@@ -378,24 +384,37 @@ def _served(
     count: int,
     pooled: bool,
     deadline_share: float,
+    speed: float,
     simulation_seed: int,
-) -> tuple[tuple[list[str], list[Run], Array], Jobs]:
-    """Classes, runs and arrivals of the simulated applications, and these as jobs of the queue."""
-    graphs, walks = _graphs(trace), _walks(trace, history)
-    known = _prospects(trace, history, per_input, per_output)
-    names = list(graphs)
-    share = applications.shares(names)
-    draw, gaps, due = (np.random.default_rng([simulation_seed, stream]) for stream in (1, 2, 3))
-    kinds = [names[int(i)] for i in draw.choice(len(names), count, p=share)]
-    runs = [graphs[kind].walks(draw, 1)[0] for kind in kinds]
+) -> tuple[Arrivals, Jobs]:
+    """The simulated applications, and these as jobs of the queue."""
+    origin = source(trace, share)
+    known = _prospects(trace, share, history, per_input, per_output)
+    names, graphs = origin.classes, origin.graphs
 
     def on_servers(run: Run) -> float:
         return sum(stage_work(s, per_input, per_output) for s in run if pooled or s.backend == LANGUAGE)
 
-    means = np.array([np.mean([on_servers(run) for run in walks[name]]) for name in names])
-    if not float(share @ means) > 0:
+    draw, gaps, due = (np.random.default_rng([simulation_seed, stream]) for stream in (1, 2, 3))
+    if origin.recorded is None:
+        walks = _walks(trace, share, history)
+        odds = applications.shares(names)
+        kinds = [names[int(i)] for i in draw.choice(len(names), count, p=odds)]
+        runs = [origin.later[kind].walks(draw, 1)[0] for kind in kinds]
+        mean = float(odds @ [np.mean([on_servers(run) for run in walks[name]]) for name in names])
+    else:
+        kinds, runs = origin.recorded.kinds[:count], origin.recorded.runs[:count]
+        mean = float(np.mean([on_servers(run) for run in runs]))
+    if not mean > 0:
         raise SpaceError("the applications of hermes put no work on the servers; set pooled=True.")
-    arrival = poisson(gaps, count, servers * load / float(share @ means))
+    if origin.recorded is None:
+        arrival = poisson(gaps, count, servers * load / mean)
+    else:
+        arrival = origin.recorded.times[:count] / speed
+        offered = mean * len(arrival) / (servers * max(float(arrival[-1]), 1e-9))
+        if offered >= 1:
+            _announce_overload(round(offered, 2), len(arrival))
+    count = len(arrival)
     places = sorted({u.backend for g in graphs.values() for u in g.units.values()} - {LANGUAGE})
     work = [[stage_work(s, per_input, per_output) for s in run] for run in runs]
     rows = [known.rows_of(k, r, w) for k, r, w in zip(kinds, runs, work, strict=True)]
@@ -412,21 +431,4 @@ def _served(
         np.array([names.index(k) for k in kinds], np.int64),
         np.where(late, arrival + factor * solo, np.inf),
     )
-    return (kinds, runs, arrival), jobs
-
-
-def graphs_of(trace: Trace) -> dict[str, PDGraph]:
-    """Demand graphs of the applications of a trace, by class."""
-    recorder = Recorder()
-    for i in range(len(trace)):
-        stages = []
-        for s in range(trace.stage_start[i], trace.stage_start[i + 1]):
-            calls = slice(trace.call_start[s], trace.call_start[s + 1])
-            pairs = zip(trace.input[calls].astype(int), trace.output[calls].astype(int), strict=True)
-            backend = trace.backends[trace.backend[s]]
-            stages.append(
-                Stage(trace.units[trace.unit[s]], backend, tuple((int(a), int(b)) for a, b in pairs),
-                      float(trace.seconds[s]))
-            )  # fmt: skip
-        recorder.record(trace.classes[trace.kind[i]], stages)
-    return recorder.graphs()
+    return Arrivals(kinds, runs, arrival), jobs

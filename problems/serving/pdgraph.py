@@ -19,12 +19,15 @@ import numpy as np
 from ...errors import DataError, nearest
 from ...text import read_json
 from .compiled import Array
+from .shrinkage import posterior, spread_of, strength
 from .trace import LANGUAGE, Stage
 
 END, START = "end", "start"
 MOST_STAGES = 50
 WINDOW = 1000
 INFORMATIVE = 0.5  # least |correlation| at which an upstream value refines what follows
+ANY = ("", 0, -1)
+ANYTHING = ("", *ANY)
 BACKENDS = (LANGUAGE, "docker", "dnn", "search")
 
 Run = list[Stage]
@@ -133,13 +136,17 @@ def read_graphs(path: str | Path) -> dict[str, PDGraph]:
     Raises DataError for an unknown backend, a missing field, or a loop that never ends.
     """
     path = Path(path)
-    record = read_json(path, "file of graphs")
+    return graphs_from(path.name, read_json(path, "file of graphs"))
+
+
+def graphs_from(file: str, record: Any) -> dict[str, PDGraph]:
+    """Graphs from what such a file holds."""
     if not isinstance(record, dict) or not all(isinstance(units, dict) for units in record.values()):
-        raise DataError(f"{path.name} must hold an object from applications to units.")
+        raise DataError(f"{file} must hold an object from applications to units.")
     try:
         return {name: _graph(name, units) for name, units in record.items()}
     except (TypeError, AttributeError, KeyError, ValueError, IndexError, StopIteration) as error:
-        raise DataError(f"{path.name} holds no graphs: {type(error).__name__}: {error}") from None
+        raise DataError(f"{file} holds no graphs: {type(error).__name__}: {error}") from None
 
 
 def _graph(name: str, record: Mapping[str, Mapping[str, Any]]) -> PDGraph:
@@ -173,9 +180,10 @@ def _graph(name: str, record: Mapping[str, Mapping[str, Any]]) -> PDGraph:
 class Prospects:
     """Rows of a rank table: what is known of an application, and the demand left there.
 
-    rows: (class, unit, visit, bin) each, bin -1 where nothing upstream informs. samples: per row, the
-    seconds left on entering it. next_external: per row, probability and place-name of the backend that
-    the next stage needs, and samples of the row's own seconds.
+    rows: (class, unit, visit, bin) each, bin -1 where nothing upstream informs; a row without unit stands
+    for units of its class that were never recorded, the first row, without class, for all other classes.
+    samples: per row, the seconds left on entering it. own: samples of the row's own seconds. external:
+    per row, the backend that the next stage needs most often, with its probability.
     """
 
     rows: tuple[tuple[str, str, int, int], ...]
@@ -188,6 +196,11 @@ class Prospects:
     def index(self) -> dict[tuple[str, str, int, int], int]:
         """Row numbers."""
         return {row: i for i, row in enumerate(self.rows)}
+
+    def of_class(self, kind: str) -> Array:
+        """Samples of the whole demand of a class; of any application where it was never recorded."""
+        index = self.index()
+        return self.samples[index.get((kind, *ANY), index[ANYTHING])]
 
     def rows_of(self, kind: str, run: Sequence[Stage], work: Sequence[float]) -> list[int]:
         """The row of each stage of a run, given only what is seen before it begins."""
@@ -205,6 +218,8 @@ class Prospects:
                 visit -= 1
                 row = index.get((kind, stage.unit, visit, -1))
             if row is None:
+                row = index.get((kind, *ANY), index.get(ANYTHING))
+            if row is None:
                 raise DataError(f"unit '{stage.unit}' of '{kind}' was never recorded.")
             found.append(row)
         return found
@@ -213,6 +228,18 @@ class Prospects:
 def stage_work(stage: Stage, per_input: float, per_output: float) -> float:
     """Backend seconds of a stage, calls side by side summed."""
     return stage.seconds + sum(per_input * i + per_output * o for i, o in stage.calls)
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """One stage of one walk: seconds left on entering it, its own, of the stage before, had so far; what
+    backend comes next."""
+
+    left: float
+    own: float
+    before: float
+    had: float
+    after: str
 
 
 def prospects(
@@ -229,43 +256,85 @@ def prospects(
 
     A row that fewer than `least` walks reach is joined to an earlier visit. Where the correlation of
     the previous stage's work with what is left is at least `informative`, the row is split into bins
-    of that work (the refinement that Hermes makes online).
+    of that work (the refinement that Hermes makes online). Rows of few samples are shrunk towards what the
+    whole demand of their class leaves at that point, classes towards all classes (`shrinkage`).
     """
-    rows: list[tuple[str, str, int, int]] = []
-    samples: list[Array] = []
-    own: list[Array] = []
-    external: list[tuple[str, float]] = []
+    seen = {kind: _visits(walked, per_input, per_output, visit_cap) for kind, walked in runs.items()}
+    totals = {
+        kind: np.array([v.left for records in visits.values() for v in records if v.had == 0.0])
+        for kind, visits in seen.items()
+    }
+    totals = {kind: total for kind, total in totals.items() if len(total)}
+    if not totals:
+        return Prospects((), (), (), (), {}, visit_cap)
+    spread, whole = spread_of(list(totals.values())), np.concatenate(list(totals.values()))
+    weight = strength([(total, whole) for total in totals.values()])
+    classes = {kind: posterior(total, whole, weight, spread) for kind, total in totals.items()}
+    rows: list[tuple[str, str, int, int]] = [ANYTHING, *((kind, *ANY) for kind in classes)]
+    samples = [posterior(whole, None, 0.0, spread), *classes.values()]
+    own = [whole, *totals.values()]
+    external: list[tuple[str, float]] = [("", 0.0)] * len(rows)
     edges: dict[tuple[str, str, int], Array] = {}
-    for kind, walked in runs.items():
-        seen: dict[tuple[str, int], list[tuple[float, float, float, str]]] = defaultdict(list)
-        for run in walked:
-            work = [stage_work(s, per_input, per_output) for s in run]
-            left = np.cumsum(work[::-1])[::-1]
-            visits: dict[str, int] = defaultdict(int)
-            for i, stage in enumerate(run):
-                visit = min(visits[stage.unit], visit_cap)
-                visits[stage.unit] += 1
-                after = run[i + 1].backend if i + 1 < len(run) else ""
-                seen[stage.unit, visit].append((float(left[i]), work[i], work[i - 1] if i else 0.0, after))
-        for (unit, visit), records in sorted(seen.items()):
+    for kind, visits in seen.items():
+        parts: list[tuple[tuple[str, str, int, int], list[_Visit], Array | None]] = []
+        for (unit, visit), records in sorted(visits.items()):
             if visit > 0 and len(records) < least:
                 continue
-            rest, mine, before = (np.array([r[k] for r in records]) for k in range(3))
-            parts = [(-1, np.ones(len(records), bool))]
-            spread = before.std() > 0 and rest.std() > 0
-            many = len(records) >= bins * least
-            if spread and many and abs(float(np.corrcoef(before, rest)[0, 1])) >= informative:
-                cuts = np.unique(np.quantile(before, np.arange(1, bins) / bins))
-                place = np.searchsorted(cuts, before)
+            had = float(np.mean([v.had for v in records]))
+            prior = classes[kind][classes[kind] > had] - had if had > 0 else None
+            cuts = _cuts(records, bins, informative, least)
+            if cuts is not None:
                 edges[kind, unit, visit] = cuts
-                parts = [(b, place == b) for b in range(len(cuts) + 1) if (place == b).any()]
-            for b, chosen in parts:
-                rows.append((kind, unit, visit, b))
-                samples.append(np.maximum(rest[chosen], 1e-6))
-                own.append(np.maximum(mine[chosen], 1e-6))
-                successors = [records[k][3] for k in np.flatnonzero(chosen)]
-                places = sorted({a for a in successors if a not in ("", LANGUAGE)})
-                share = {p: successors.count(p) / len(successors) for p in places}
-                best = max(share, key=lambda p: share[p]) if share else ""
-                external.append((best, share.get(best, 0.0)))
+            place = np.searchsorted(cuts, [v.before for v in records]) if cuts is not None else None
+            for b in [-1] if place is None else np.unique(place).tolist():
+                chosen = [v for i, v in enumerate(records) if place is None or place[i] == b]
+                parts.append(((kind, unit, visit, b), chosen, prior))
+        weight = strength([(_column(records, "left"), prior) for _, records, prior in parts])
+        for row, records, prior in parts:
+            rows.append(row)
+            samples.append(posterior(_column(records, "left"), prior, weight, spread))
+            own.append(_column(records, "own"))
+            external.append(_next_place(records))
     return Prospects(tuple(rows), tuple(samples), tuple(own), tuple(external), edges, visit_cap)
+
+
+def _column(records: Sequence[_Visit], name: str) -> Array:
+    return np.maximum([getattr(v, name) for v in records], 1e-6)
+
+
+def _visits(
+    walked: Iterable[Run], per_input: float, per_output: float, cap: int
+) -> dict[tuple[str, int], list[_Visit]]:
+    """By unit and visit what the walks were at and had left."""
+    seen: dict[tuple[str, int], list[_Visit]] = defaultdict(list)
+    for run in walked:
+        work = [stage_work(s, per_input, per_output) for s in run]
+        left = np.cumsum(work[::-1])[::-1]
+        visits: dict[str, int] = defaultdict(int)
+        for i, stage in enumerate(run):
+            visit = min(visits[stage.unit], cap)
+            visits[stage.unit] += 1
+            after = run[i + 1].backend if i + 1 < len(run) else ""
+            had = float(sum(work[:i]))
+            seen[stage.unit, visit].append(
+                _Visit(float(left[i]), work[i], work[i - 1] if i else 0.0, had, after)
+            )
+    return seen
+
+
+def _cuts(records: Sequence[_Visit], bins: int, informative: float, least: int) -> Array | None:
+    """Where a row is split by the work of the stage before; None where that tells too little."""
+    before, left = (np.array([getattr(v, name) for v in records]) for name in ("before", "left"))
+    if len(records) < bins * least or not (before.std() > 0 and left.std() > 0):
+        return None
+    if abs(float(np.corrcoef(before, left)[0, 1])) < informative:
+        return None
+    return np.unique(np.quantile(before, np.arange(1, bins) / bins))
+
+
+def _next_place(records: Sequence[_Visit]) -> tuple[str, float]:
+    """The backend, other than language models, that most often comes next, and its share."""
+    places = [v.after for v in records]
+    share = {p: places.count(p) / len(places) for p in sorted({*places} - {"", LANGUAGE})}
+    best = max(share, key=lambda p: share[p]) if share else ""
+    return best, share.get(best, 0.0)

@@ -140,7 +140,7 @@ def rank_figure(problem: Hermes, point: Mapping[str, Any]) -> Figure:
     shown: set[str] = set()
     colours = colormaps["tab10"]
     for i, (kind, unit, visit, _) in enumerate(rows):
-        if kind in shown or visit > 0 or unit != problem.graphs[kind].first[0]:
+        if kind in shown or visit > 0 or not unit or unit != problem.graphs[kind].first[0]:
             continue
         shown.add(kind)
         ages = np.append(problem.ages, problem.ages[-1] * 1.2)

@@ -50,9 +50,11 @@ def paper_engine(which: str = ARTEFACT) -> Engine:
 
 def engine_trace(problem: Hermes, minutes: float) -> Trace:
     """The applications of a problem as a trace of that length."""
-    kinds, runs, arrival = problem.runs
-    arrival = arrival * (60.0 * minutes / arrival[-1])
-    return Trace.of_applications(arrival, kinds, runs, classes=list(problem.graphs), name="applications")
+    served = problem.runs
+    arrival = served.times * (60.0 * minutes / served.times[-1])
+    return Trace.of_applications(
+        arrival, served.kinds, served.runs, classes=list(problem.graphs), name="applications"
+    )
 
 
 def orders(problem: Hermes, trace: Trace) -> dict[str, Order]:

@@ -26,7 +26,7 @@ from ...errors import DataError, nearest
 from .compiled import Array
 from .pdgraph import Prospects, Recorder
 from .pdgraph import prospects as prospects_of
-from .prewarm import trigger_age
+from .prewarm import NEVER, trigger_age
 from .ranks import gittins_table, level_starts
 from .trace import LANGUAGE, Stage
 
@@ -58,10 +58,11 @@ class _Queue:
 class HermesScheduler:
     """Orders stages of applications by Gittins rank (or first come, first served).
 
-    prospects: what is known of each class; a class never recorded comes after all known ones. table: a
+    prospects: what is known of each class; a class never recorded is taken for any application. table: a
     searched rank table for its rows; else Gittins ranks of its samples.
     backends: slots by name. prewarm: called with (backend, unit) when a stage elsewhere is about to be
-    needed; warm_up and threshold say when. recorder: gets every finished run.
+    needed; warm_up and thresholds say when, by backend (one number: of every backend). recorder: gets every
+    finished run.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class HermesScheduler:
         table: Array | None = None,
         prewarm: Callable[[str, str], None] | None = None,
         warm_up: Mapping[str, float] | None = None,
-        threshold: float = 0.3,
+        thresholds: float | Mapping[str, float] = 0.3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.order, self.clock = order, clock
@@ -83,22 +84,24 @@ class HermesScheduler:
         self.finished: list[Application] = []
         self._queues = {name: _Queue(slots) for name, slots in backends.items()}
         self._applications = self._stages = 0
-        self._settings = (levels, dict(warm_up or {}), threshold)
+        self._settings = (levels, dict(warm_up or {}), thresholds)
         self.know(prospects, table)
 
     def know(self, prospects: Prospects | None, table: Array | None = None) -> None:
         """Take over ranks: of a searched table (rows, levels), or Gittins ranks of the samples."""
-        levels, warm_up, threshold = self._settings
-        self.prospects = prospects
+        levels, warm_up, thresholds = self._settings
+        self.prospects = prospects if prospects is not None and prospects.rows else None
         self._first_ranks: dict[int, float] = {}
         self._trigger: dict[int, float] = {}
-        if prospects is None or not prospects.rows:
+        if self.prospects is None:
             return
+        prospects = self.prospects
         if table is None:
             table = gittins_table(prospects.samples, level_starts(prospects.samples, levels))
         self._first_ranks = {i: float(r) for i, r in enumerate(table[:, 0])}
         for i, (place, share) in enumerate(prospects.external):
-            self._trigger[i] = trigger_age(prospects.own[i], share, warm_up.get(place, 0.0), threshold)
+            least = thresholds.get(place, NEVER) if isinstance(thresholds, Mapping) else thresholds
+            self._trigger[i] = trigger_age(prospects.own[i], share, warm_up.get(place, 0.0), least)
 
     def learn(self) -> None:
         """Rank anew from the runs that the recorder has."""

@@ -237,10 +237,25 @@ def test_a_saved_plan_drives_a_scheduler(problem: Hermes, tmp_path: Path) -> Non
     known = {kind: scheduler.rank(scheduler.application(kind), unit, "llm")[0] for kind, unit in (
         ("react_fever", "think"), ("langchain_mapreduce", "map"), ("got_docmerge", "generate"))}  # fmt: skip
     assert list(known.values()) == sorted(known.values())
-    assert scheduler.rank(scheduler.application("unheard of"), "u", "llm")[0] > max(known.values())
+    unheard = scheduler.rank(scheduler.application("unheard of"), "u", "llm")[0]
+    assert known["react_fever"] < unheard < known["got_docmerge"]  # taken for any application
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(DataError, match="is no Hermes plan"):
         load_scheduler(tmp_path / "other.json", backends={})
+
+
+def test_a_plan_keeps_the_threshold_of_each_backend(problem: Hermes, tmp_path: Path) -> None:
+    """A stage whose backend is never warmed ahead is not, though another backend's threshold is low."""
+    for low, high in (("dnn", "docker"), ("docker", "dnn")):
+        thresholds = [{low: 0.1, high: 2}.get(place, 2) for place in problem.places]
+        save_plan(problem, problem.point(prewarm=thresholds), tmp_path / "plan.json")
+        scheduler = load_scheduler(tmp_path / "plan.json", backends={"llm": 1})
+        warmed = {
+            place
+            for i, (place, _) in enumerate(problem.prospects.external)
+            if np.isfinite(scheduler._trigger[i])
+        }
+        assert warmed == {low}
 
 
 def test_applying_a_point_serves_through_the_real_scheduler(tmp_path: Path) -> None:
