@@ -76,4 +76,4 @@ def _quantiles(samples: Array, count: int, spread: float) -> Array:
     reached = np.arange(n + 1) / (n + 1)
     inside = np.interp(share, reached, np.append(values[0] / (1 + spread), values))
     beyond = np.log((1 - reached[-1]) / np.minimum(1 - share, 1 - reached[-1]))
-    return np.where(share > reached[-1], values[-1] + scale * beyond, inside)
+    return np.asarray(np.where(share > reached[-1], values[-1] + scale * beyond, inside))
