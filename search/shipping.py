@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from .. import __version__
@@ -31,6 +32,8 @@ from ..problems.registry import load_file, module_name
 from ..problems.scoring import Scores, evaluate
 
 KEPT = 8
+NO_FILE = "<dynamic-code>"
+"""What cloudpickle names as the file of all code; a fault could not be told by its place."""
 _opened: dict[str, Problem] = {}
 _shipped: dict[str, str] = {}
 
@@ -142,9 +145,12 @@ def _dumps(problem: Problem) -> bytes:
     import cloudpickle
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-        """Also the wrappers of `functools` that pickle knows by name only."""
+        """Also the wrappers of `functools` that pickle knows by name only; code keeps the name of its file."""
 
         def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, CodeType):
+                make, given = self.dispatch_table[CodeType](thing)
+                return make, tuple(thing.co_filename if part == NO_FILE else part for part in given)
             if isinstance(thing, functools.cached_property):
                 return _cached_property, (thing.func, thing.attrname)
             if isinstance(thing, functools._lru_cache_wrapper) and not importable(thing):
