@@ -332,12 +332,16 @@ class Domain:
     @classmethod
     def from_record(cls, name: str, record: Mapping[str, Any]) -> Domain:
         """The domain that `record` describes; labels are texts, and units are not kept."""
-        kind, options = record["kind"], record["options"]
+        kind, options, (lo, hi, step, count, log) = record["kind"], record["options"], record["bounds"]
         return cls(
             name,
             kind,
             tuple(record["shape"]),
-            *record["bounds"],
+            lo,
+            hi,
+            step,
+            count,
+            log,
             values=np.asarray(options) if kind == "menu" else None,
             labels=tuple(options) if kind == "labels" else (),
         )

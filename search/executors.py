@@ -48,7 +48,9 @@ def _without_main() -> Iterator[None]:
     So a script needs no `if __name__ == "__main__":`, and one read from standard input is not looked for.
     """
     main = sys.modules["__main__"]
-    hidden = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    hidden: dict[str, Any] = {
+        name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)
+    }
     main.__spec__ = None
     try:
         yield

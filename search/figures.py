@@ -5,6 +5,7 @@ Each is a plain Plotly figure (`{"data": ..., "layout": ...}`), so that nothing 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ HEIGHT = 440
 
 def study_figures(session: Session, result: Result, chosen: Chosen) -> dict[str, Figure]:
     """The figures that a run has something to show for, by name."""
-    draws = {
+    draws: dict[str, Callable[[], Figure | None]] = {
         "front": lambda: front(session, result, chosen),
         "convergence": lambda: convergence(session, result),
         "sensitivity": lambda: sensitivity(session, result),

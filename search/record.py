@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -24,6 +25,9 @@ from .provenance import provenance
 from .result import readable_point
 from .shipping import user_file
 from .standin import referee_record, stand_in
+
+TYPED_IN = ("__main__", "builtins")
+"""Modules that a class names as its own where it was typed in, or executed as a text."""
 
 
 def run_record(
@@ -140,14 +144,24 @@ def unmade(record: Mapping[str, Any]) -> str | None:
     remedy = f"give it from Python, as in ts.resume(run, problem={name.rpartition('.')[2]}(...))."
     if "<locals>" in name:
         return f"the run's problem '{name}' was made inside a function, where nothing else finds it; {remedy}"
-    if place == "__main__" and not isinstance(getattr(sys.modules[place], name, None), ProblemType):
+    if place in TYPED_IN and not isinstance(getattr(sys.modules[place], name, None), ProblemType):
         return (
             f"the run's problem '{name}' was defined in a notebook, a script or a command line of Python, "
             f"which this process is not; {remedy}"
         )
+    if place and not place.endswith(".py") and not _importable(place):
+        return f"the run's problem '{name}' was defined in '{place}', which cannot be imported here; {remedy}"
     if record["parameters"] is None:
         return f"the run's problem has parameters that can be set from Python only; {remedy}"
     return None
+
+
+def _importable(module: str) -> bool:
+    """Whether a module is loaded, or found; not whether it can be run."""
+    try:
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:

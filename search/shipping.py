@@ -120,12 +120,11 @@ def importable(thing: Any) -> bool:
 
 def _findable(name: str) -> bool:
     """Whether the import system finds the outermost package of a loaded module where it was loaded from."""
-    top = sys.modules.get(name.partition(".")[0])
-    for finder in sys.meta_path:
-        spec = finder.find_spec(top.__name__, None) if top is not None else None
-        if spec is not None:
-            return spec.origin == getattr(top.__spec__, "origin", None)
-    return False
+    top = name.partition(".")[0]
+    found = (finder.find_spec(top, None) for finder in sys.meta_path)
+    spec = next((spec for spec in found if spec is not None), None)
+    loaded = getattr(sys.modules.get(top), "__spec__", None)
+    return spec is not None and spec.origin == getattr(loaded, "origin", None)
 
 
 def _bases(cls: type) -> list[type]:
@@ -145,7 +144,7 @@ def _dumps(problem: Problem) -> bytes:
     import cloudpickle
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-        """Also the wrappers of `functools` that pickle knows by name only; code keeps the name of its file."""
+        """Also the wrappers of `functools` that pickle knows by name only; code keeps its file's name."""
 
         def reducer_override(self, thing: Any) -> Any:
             if isinstance(thing, CodeType):

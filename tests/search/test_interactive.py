@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import pytest
@@ -96,7 +98,7 @@ def notebook(folder: Path, text: str) -> str:
     cells = [nbformat.v4.new_code_cell(part) for part in text.split("\n\n\n")]
     made = nbformat.v4.new_notebook(cells=cells)
     nbclient.NotebookClient(made, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
-    return "".join(o["text"] for cell in made.cells for o in cell.outputs if o.output_type == "stream")
+    return "".join(o["text"] for cell in made.cells for o in cell.outputs if o.get("name") == "stdout")
 
 
 def script(folder: Path, text: str) -> str:
@@ -131,6 +133,49 @@ def test_check_workers_threads_and_compare_take_a_class_from_anywhere(place: str
     said = json.loads(printed.partition("told")[2])
     assert said["check"] == ["a fresh process scores the same"]
     assert said["workers"] == said["threads"] == said["alone"] == said["compare"]
+
+
+class Odd(ts.SpaceError):
+    """An error of a user's own that cannot be made from its text."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second} do not fit")
+
+
+def test_errors_of_a_users_own_come_back_from_workers_as_sentences() -> None:
+    class Raises(ts.Problem):
+        """Raises what no other process can read."""
+
+        alone: bool = False
+
+        a = ts.Int(0, 3_000)
+
+        loss = ts.Metric("1", "min")
+
+        def evaluate(self, x: ts.Batch) -> dict[str, object]:
+            if not self.alone:
+                raise Odd(3, 4)
+            if (x.a == 7).any():
+                raise type("Own", (Exception,), {})("seven")
+            return {"loss": x.a * 1.0}
+
+    with pytest.raises(ts.SpaceError, match=r"^3 and 4 do not fit$"):
+        ts.solve(Raises(), "exhaustive", workers=2)
+    found = ts.solve(Raises(alone=True), "exhaustive", workers=2)
+    assert re.search(rf"evaluate raised Own: seven at {re.escape(__file__)}:\d+: raise", found.notes[0])
+
+
+def test_a_class_executed_from_a_text_or_in_a_module_made_by_hand_travels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = DEFINED + "\nfound = ts.solve(Tried(), 'sobol', budget=1100, workers=2)\n"
+    made = types.ModuleType("made_by_hand")
+    monkeypatch.setitem(sys.modules, "made_by_hand", made)
+    spaces: list[dict[str, object]] = [{}, made.__dict__]
+    for space in spaces:
+        exec(text, space)
+    first, second = (space["found"] for space in spaces)
+    assert (first.metrics, first.notes) == (second.metrics, ())  # type: ignore[attr-defined]
 
 
 # --- runs of such classes ---------------------------------------------------------------------------
