@@ -6,17 +6,14 @@ may hold an address and two equal problems would differ.
 
 from __future__ import annotations
 
-import ast
 import enum
 import hashlib
 import inspect
 import json
 import sys
-import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -24,6 +21,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import SpaceError
+from .sources import Target, defines, reach
+
+REFEREE = ("evaluate", "prepare", "ready", "draw")
+"""Methods of a problem that are called to score it, under its model's errors too."""
 
 
 def encode(value: Any, what: str = "a parameter") -> Any:
@@ -73,56 +74,126 @@ def digest(data: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@cache
-def source(cls: type, stop: type) -> str:
-    """Digest of what a class is made of: its source, that of its bases below `stop`, and what they name.
+def source(cls: type, values: Iterable[Any] = ()) -> dict[str, Any]:
+    """What a problem class is made of: label -> digest of each file that its referee reaches, and version of
+    each installed package; the compiled code where there is no file (a notebook, standard input).
 
-    Functions, classes and constants at the top of the class's own module are followed, so that a
-    changed helper or table changes the digest too. Where there is no source file, bytecode stands in.
+    values: of its parameters, whose classes count as well.
     """
-    parts: dict[str, Any] = {}
-    for base in cls.__mro__:
-        if base is stop:
-            break
-        functions = [f for name, member in sorted(vars(base).items()) for f in _functions(name, member)]
-        parts[f"class {base.__qualname__}"] = _text(base) or [_code(f.__code__) for f in functions]
-        parts[f"cells {base.__qualname__}"] = [_cells(f) for f in functions]
-        definitions = _definitions(sys.modules.get(base.__module__))
-        _follow(textwrap.dedent(_text(base) or ""), definitions, parts)
-    return digest(parts)
+    found = _Living()
+    found.add_class(cls)
+    for value in values:
+        found.add_value(value)
+    reached = reach(frozenset(found.targets), frozenset({*REFEREE, *found.words}))
+    return {**reached.prints(), **found.parts}
 
 
-def _text(thing: Any) -> str | None:
+class _Living:
+    """Classes, functions and values in memory: those with a file are targets to follow, others are encoded."""
+
+    def __init__(self) -> None:
+        self.targets: set[Target] = set()
+        self.words: set[str] = set()
+        self.parts: dict[str, Any] = {}
+        self._seen: set[int] = set()
+
+    def add_class(self, cls: type) -> None:
+        """A class and its bases."""
+        for base in cls.__mro__:
+            if base.__module__ == "builtins" or id(base) in self._seen:
+                continue
+            self._seen.add(id(base))
+            functions = [f for name, member in sorted(vars(base).items()) for f in _functions(name, member)]
+            own = [f for f in functions if f.__qualname__.startswith(f"{base.__qualname__}.")]
+            if self._in_file(base.__module__, base.__qualname__, own):
+                self._add_cells(f"cells {base.__qualname__}", functions)
+                continue
+            held = {n: v for n, v in vars(base).items() if not n.startswith("__") and not callable(v)}
+            self.parts[f"class {base.__qualname__}"] = [
+                [_code(f.__code__) for f in own], {n: e for n, v in sorted(held.items()) if (e := _plain(v))},
+            ]  # fmt: skip
+            self._add_cells(f"cells {base.__qualname__}", functions)
+            for function in functions:
+                self._follow(function)
+
+    def add_function(self, function: FunctionType) -> None:
+        """A function, by its file or by its code."""
+        if id(function) in self._seen:
+            return
+        self._seen.add(id(function))
+        self._add_cells(f"cells {function.__qualname__}", [function])
+        if not self._in_file(function.__module__, function.__qualname__, [function]):
+            self.parts[f"function {function.__qualname__}"] = _code(function.__code__)
+            self._follow(function)
+
+    def add_value(self, value: Any) -> None:
+        """The class of a value, unless Python or NumPy made it, and those of what it holds."""
+        if isinstance(value, tuple | list | set | frozenset):
+            for inner in value:
+                self.add_value(inner)
+        elif isinstance(value, Mapping):
+            for inner in value.values():
+                self.add_value(inner)
+        else:
+            if type(value).__module__.partition(".")[0] not in {"builtins", "numpy", "pathlib"}:
+                self.add_class(type(value))
+            if is_dataclass(value) and not isinstance(value, type):
+                for field in fields(value):
+                    self.add_value(getattr(value, field.name, None))
+
+    def _in_file(self, module: str, name: str, functions: list[FunctionType]) -> bool:
+        """Make a target of what stands in a source file; whether it does."""
+        place = functions[0].__code__.co_filename if functions else None
+        place = place or getattr(sys.modules.get(module), "__file__", None)
+        head, *inner = name.split(".")
+        if not place or not defines(module, place, head):
+            return False
+        self.targets.add((module, place, (head,)))
+        self.words |= {part for part in inner if part != "<locals>"}
+        return True
+
+    def _add_cells(self, what: str, functions: list[FunctionType]) -> None:
+        cells = [c for f in functions if (c := _cells(f))]
+        if cells:
+            self.parts[what] = cells
+
+    def _follow(self, function: FunctionType) -> None:
+        """What a function without a file reads from the names around it."""
+        names = _names(function.__code__)
+        for name in sorted(names & function.__globals__.keys()):
+            value = function.__globals__[name]
+            inner = inspect.unwrap(value) if callable(value) else value
+            if isinstance(value, ModuleType):
+                read = [n for n in sorted(names) if hasattr(value, n)]
+                place = getattr(value, "__file__", None) or ""
+                self.targets |= {(value.__name__, place, (n,)) for n in read} or {(value.__name__, place, ())}
+                self.words |= names
+            elif isinstance(value, type):
+                self.add_class(value)
+            elif isinstance(inner := getattr(inner, "py_func", inner), FunctionType):
+                self.add_function(inner)
+            elif (encoded := _plain(value)) is not None:
+                self.parts[f"value {name}"] = encoded
+                self.add_value(value)
+            else:
+                self.add_class(type(value))
+
+
+def _plain(value: Any) -> Any:
+    """A value as plain data, or None where it has none."""
     try:
-        return inspect.getsource(thing)
-    except (OSError, TypeError):
+        return [encode(value)]
+    except SpaceError:
         return None
 
 
-def _definitions(module: ModuleType | None) -> dict[str, str]:
-    """Source of what a module defines at its top, by name."""
-    found: dict[str, str] = {}
-    text = _text(module) or ""
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names = [node.name]
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
-        else:
-            continue
-        for name in names:
-            found[name] = found.get(name, "") + (ast.get_source_segment(text, node) or "") + "\n"
+def _names(code: CodeType) -> set[str]:
+    """Every name that a code object and those inside it read."""
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _names(constant)
     return found
-
-
-def _follow(text: str, definitions: Mapping[str, str], parts: dict[str, Any]) -> None:
-    """Add the definitions that some source names, and those that these name."""
-    named = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-    for name in sorted(named & definitions.keys()):
-        if name not in parts:
-            parts[name] = definitions[name]
-            _follow(definitions[name], definitions, parts)
 
 
 def _functions(name: str, member: Any) -> list[FunctionType]:

@@ -406,7 +406,7 @@ class Problem(metaclass=ProblemType):
         label = type(self).__name__
         return {
             "class": label,
-            "source": source(type(self), Problem),
+            "source": source(type(self), self.parameters.values()),
             "parameters": {n: encode(v, f"parameter '{n}' of {label}") for n, v in self.parameters.items()},
             "fixed": {n: encode(v, f"fixed '{n}'") for n, v in self._pins.items()},
             "space": self.space.record(),
