@@ -17,14 +17,16 @@ LONGEST = 120
 class Definition:
     """What a function, a constant or a class mentions.
 
-    chains: names read. words: attributes and texts. imports: names bound by imports inside it. loads: all that
-    its imports load. methods: of a class, by name, each on its own. listed: packages whose modules it imports
-    by computed names, "" for names that are whole. open_class: attributes are read by computed names, so that any method may be called.
+    chains: names read. words: attributes. texts: strings, which may name attributes, modules or files.
+    imports: names bound by imports inside it, each with all its sources. loads: all that its imports load.
+    methods: of a class, each on its own. listed: packages whose modules it imports by computed names,
+    "" for whole names. open_class: attributes are read by computed names, so that any method may be called.
     """
 
     chains: set[Chain] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
-    imports: dict[str, Import] = field(default_factory=dict)
+    texts: set[str] = field(default_factory=set)
+    imports: dict[str, list[Import]] = field(default_factory=dict)
     loads: set[Import] = field(default_factory=set)
     stars: list[str] = field(default_factory=list)
     bases: list[Chain] = field(default_factory=list)
@@ -38,20 +40,20 @@ class Definition:
 class Module:
     """A module. body: what its top does beside defining names. acts: whether that may reach other modules.
     effects: names of what is decorated. loads: what importing it imports. locates: whether it asks where it
-    lies. words: texts anywhere in it. package: whether it holds modules."""
+    lies. texts: strings anywhere in it. package: whether it holds modules."""
 
     name: str
     path: Path
     package: bool
     definitions: dict[str, list[Definition]] = field(default_factory=dict)
-    imports: dict[str, Import] = field(default_factory=dict)
+    imports: dict[str, list[Import]] = field(default_factory=dict)
     loads: set[Import] = field(default_factory=set)
     stars: list[str] = field(default_factory=list)
     body: Definition = field(default_factory=Definition)
     acts: bool = False
     effects: list[str] = field(default_factory=list)
     locates: bool = False
-    words: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
 
 
 def parse(name: str, path: Path, source: bytes) -> Module:
@@ -66,7 +68,7 @@ def parse(name: str, path: Path, source: bytes) -> Module:
     module.locates = any(w in source for w in (b"__file__", b"importlib.resources", b"pkgutil", b"__spec__"))
     _top(module, tree.body)
     if module.locates:
-        module.words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and _telling(n.value)}
+        module.texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and _telling(n.value)}
     return module
 
 
@@ -76,7 +78,8 @@ def _top(module: Module, statements: list[ast.stmt]) -> None:
             case ast.Import() | ast.ImportFrom():
                 found = Definition()
                 _import(module, node, found)
-                module.imports |= found.imports
+                for name, places in found.imports.items():  # several where one stands in for another
+                    module.imports.setdefault(name, []).extend(places)
                 module.loads |= found.loads
                 module.stars += found.stars
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -118,8 +121,8 @@ def _typed(module: Module, statements: list[ast.stmt]) -> None:
     for node in statements:
         if isinstance(node, ast.Import | ast.ImportFrom):
             _import(module, node, found)
-    for name, target in found.imports.items():
-        module.imports.setdefault(name, target)
+    for name, places in found.imports.items():
+        module.imports.setdefault(name, []).extend(places)
 
 
 def _class(module: Module, node: ast.ClassDef) -> Definition:
@@ -167,7 +170,7 @@ def _collect(module: Module, start: ast.AST, into: Definition) -> None:
                 pending.append(node.value)  # type: ignore[attr-defined]
         elif kind is ast.Constant:
             if _telling(node.value):  # type: ignore[attr-defined]
-                into.words.add(node.value)  # type: ignore[attr-defined]
+                into.texts.add(node.value)  # type: ignore[attr-defined]
         elif kind is ast.Import or kind is ast.ImportFrom:
             _import(module, node, into)
         elif kind is ast.FunctionDef or kind is ast.AsyncFunctionDef:
@@ -193,8 +196,10 @@ def _computed(module: Module, call: ast.Call, into: Definition) -> None:
     if name in {"import_module", "__import__"} and call.args:
         first = call.args[0]
         if isinstance(first, ast.Constant) and isinstance(first.value, str):
-            target = _absolute(module, first.value.lstrip("."), len(first.value) - len(first.value.lstrip(".")))
-            into.imports[f"import {target}"] = (target, None)
+            target = _absolute(
+                module, first.value.lstrip("."), len(first.value) - len(first.value.lstrip("."))
+            )
+            into.imports[f"import {target}"] = [(target, None)]
             into.chains.add((f"import {target}",))
         else:
             into.listed.add(_absolute(module, "", 1) if len(call.args) + len(call.keywords) > 1 else "")
@@ -204,7 +209,7 @@ def _import(module: Module, node: ast.AST, into: Definition) -> None:
     if isinstance(node, ast.Import):
         for alias in node.names:
             bound = alias.asname or alias.name.partition(".")[0]
-            into.imports[bound] = (alias.name if alias.asname else bound, None)
+            into.imports.setdefault(bound, []).append((alias.name if alias.asname else bound, None))
             into.loads.add((alias.name, None))
     elif isinstance(node, ast.ImportFrom):
         source = _absolute(module, node.module or "", node.level)
@@ -213,7 +218,7 @@ def _import(module: Module, node: ast.AST, into: Definition) -> None:
                 into.stars.append(source)
                 into.loads.add((source, None))
             else:
-                into.imports[alias.asname or alias.name] = (source, alias.name)
+                into.imports.setdefault(alias.asname or alias.name, []).append((source, alias.name))
                 into.loads.add((source, alias.name))
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -21,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import SpaceError
-from .sources import Target, defines, reach
+from .reach import Reached, reach
+from .sources import Target, defines
 
-REFEREE = ("evaluate", "prepare", "ready", "draw")
-"""Methods of a problem that are called to score it, under its model's errors too."""
+REFEREE = ("score", "evaluate", "prepare", "ready")
+"""Methods of a problem that are called to score it."""
 
 
 def encode(value: Any, what: str = "a parameter") -> Any:
@@ -80,16 +82,36 @@ def source(cls: type, values: Iterable[Any] = ()) -> dict[str, Any]:
 
     values: of its parameters, whose classes count as well.
     """
+    found, reached = _reached(cls, values)
+    return {**reached.identity(), **found.parts}
+
+
+def files(cls: type) -> dict[str, Path]:
+    """The files that a problem class's referee reaches: label -> path."""
+    return {label: Path(path) for label, path in _reached(cls)[1].files.items()}
+
+
+@cache
+def code(*things: Any) -> str:
+    """Digest of all code that functions and classes reach: part of the name of what they left on disk."""
+    found = _Living()
+    for thing in things:
+        found.add_class(thing) if isinstance(thing, type) else found.add_function(inspect.unwrap(thing))
+    methods = {name for thing in things if isinstance(thing, type) for name in vars(thing)}
+    reached = reach(frozenset(found.targets), frozenset(found.words | methods))
+    return digest({**reached.identity(), **found.parts})
+
+
+def _reached(cls: type, values: Iterable[Any] = ()) -> tuple[_Living, Reached]:
     found = _Living()
     found.add_class(cls)
     for value in values:
         found.add_value(value)
-    reached = reach(frozenset(found.targets), frozenset({*REFEREE, *found.words}))
-    return {**reached.prints(), **found.parts}
+    return found, reach(frozenset(found.targets), frozenset({*REFEREE, *found.words}))
 
 
 class _Living:
-    """Classes, functions and values in memory: those with a file are targets to follow, others are encoded."""
+    """Classes, functions and values in memory: those with a file are followed, others are encoded."""
 
     def __init__(self) -> None:
         self.targets: set[Target] = set()

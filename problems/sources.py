@@ -4,46 +4,41 @@ Source is read, never run. From a class's body and a few of its methods, names a
 every form (at the top, inside functions, relative, starred, lazily exported), through bases, decorators and
 constants. A method of a class that is reached counts where its name is mentioned in code that is reached, as
 an attribute or a string. A module counts as a whole file once anything in it is reached; what is installed
-counts by its version. So an edit of any file that may change what the class computes changes its identity, and
-an edit of a file that it does not reach leaves it.
+counts by its version. So an edit of any file that may change what the class computes changes its identity,
+and an edit of a file that it does not reach leaves it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from .definitions import Chain, Definition, Module, parse
+from .definitions import Chain, Definition, Import, Module, parse
 
 PACKAGE = __package__.partition(".")[0]
+Stamp = tuple[int, int]
+"""Size and time of change (ns) of a file."""
+SETTLED = 1_000_000_000
+"""Nanoseconds after which two changes of a file surely have two times: before, nothing is kept of it."""
 Target = tuple[str, str, Chain]
 """A module, its file where it is known, and a dotted name in it."""
 INERT = ("abc", "enum", "typing", "collections", "dataclasses")
 """Modules whose base classes call no method by a name of its own."""
-HASHED = 1 << 26
-"""Bytes up to which a data file counts by its content; a larger one by its size and time of change."""
 
 
 @dataclass
-class Reached:
-    """What some names reach. files: label -> path. versions: installed package -> version, None if absent."""
+class Found:
+    """What is reached. files: label -> path. packages: names under which what is installed is imported."""
 
     files: dict[str, Path] = field(default_factory=dict)
-    versions: dict[str, str | None] = field(default_factory=dict)
-
-    def prints(self) -> dict[str, str]:
-        """Label -> digest of a file's content, or version: everything that counts, in order."""
-        made = {label: fingerprint(path) for label, path in self.files.items()}
-        made |= {name: f"version {version or 'absent'}" for name, version in self.versions.items()}
-        return dict(sorted(made.items()))
+    packages: set[str] = field(default_factory=set)
 
 
 def read(path: Path) -> bytes:
@@ -51,8 +46,8 @@ def read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change, by which a file is read again; zeros where it is gone."""
+def stamp(path: Path) -> Stamp:
+    """The stamp of a file or folder; zeros where it is gone."""
     try:
         found = path.stat()
     except OSError:
@@ -60,40 +55,28 @@ def stamp(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def fingerprint(path: Path) -> str:
-    """Digest of a file."""
-    return _fingerprint(path, stamp(path))
+def settled(at: Stamp) -> bool:
+    """Whether a file was changed long enough ago for its stamp to tell the next change."""
+    return time.time_ns() - at[1] > SETTLED
+
+
+def module_at(name: str, path: Path) -> Module:
+    """A module, read once while its file stays as it is."""
+    at = stamp(path)
+    return _parsed(name, path, at) if settled(at) else parse(name, path, read(path))
 
 
 @lru_cache(maxsize=4096)
-def _fingerprint(path: Path, now: tuple[int, int]) -> str:
-    if now[0] > HASHED:
-        return f"{now[0]} bytes of {now[1]}"
-    try:
-        return hashlib.sha256(read(path)).hexdigest()[:16]
-    except OSError:
-        return "gone"
-
-
-@lru_cache(maxsize=4096)
-def _parsed(name: str, path: Path, now: tuple[int, int]) -> Module:
+def _parsed(name: str, path: Path, at: Stamp) -> Module:
     return parse(name, path, read(path))
-
-
-@cache
-def version(package: str) -> str | None:
-    """The version of an installed package by the name it is imported under; None where it is absent."""
-    try:
-        return importlib.metadata.version(package).partition("+")[0]
-    except importlib.metadata.PackageNotFoundError:
-        owners = importlib.metadata.packages_distributions().get(package)
-    return ", ".join(importlib.metadata.version(owner) for owner in sorted(set(owners))) if owners else None
 
 
 @cache
 def _installed_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    return tuple({os.path.realpath(paths[k]) + os.sep for k in ("stdlib", "platstdlib", "purelib", "platlib")})
+    return tuple(
+        {os.path.realpath(paths[k]) + os.sep for k in ("stdlib", "platstdlib", "purelib", "platlib")}
+    )
 
 
 def is_installed(path: Path) -> bool:
@@ -108,18 +91,19 @@ class Walk:
 
     def __init__(self) -> None:
         self._given: dict[str, Path] = {}
-        self.reached = Reached()
+        self.reached = Found()
         self.words: set[str] = set()
+        self._texts: set[str] = set()
         self._modules: dict[str, Module | None] = {}
         self._touched: set[str] = set()
         self._seen: set[int] = set()
         self._asked: set[tuple[str, Chain]] = set()
         self._methods: dict[str, list[tuple[Module, Definition]]] = {}
-        self._listing: dict[str, list[Module]] = {}
+        self._listing: set[str] = set()
         self._pending: list[tuple[Module, Definition]] = []
         self._loading: dict[str, Module] = {}
 
-    def follow(self, targets: Iterable[Target], words: Iterable[str]) -> Reached:
+    def follow(self, targets: Iterable[Target], words: Iterable[str]) -> Found:
         """All that targets reach; words: names of methods that are called."""
         targets = list(targets)
         for name, place, _ in targets:
@@ -127,7 +111,7 @@ class Walk:
                 self._given[name] = Path(place)
         for name, _, chain in targets:
             self._attribute(name, chain)
-        self._mention(set(words))
+        self._mention(words, ())
         while self._pending:
             self._definition(*self._pending.pop())
         return self.reached
@@ -137,7 +121,7 @@ class Walk:
         """A module to be read, or None for one that is installed, built in or not there."""
         if name not in self._modules:
             place = self._place(name)
-            self._modules[name] = None if place is None else _parsed(name, place, stamp(place))
+            self._modules[name] = None if place is None else module_at(name, place)
         return self._modules[name]
 
     def _place(self, name: str) -> Path | None:
@@ -145,7 +129,7 @@ class Walk:
         loaded = self._given.get(name) or getattr(sys.modules.get(name), "__file__", None)
         if not parent and (name in sys.stdlib_module_names or name in sys.builtin_module_names):
             return None
-        if loaded:
+        if loaded and Path(loaded).is_absolute() and Path(loaded).is_file():
             found: Path | None = Path(loaded)
         elif parent:
             found = next((p for folder in self._folders(parent) for p in _candidates(folder, last)), None)
@@ -193,19 +177,17 @@ class Walk:
             self._touch(around)
         if module.name.partition(".")[0] != PACKAGE:
             for name in module.effects:
-                self._pending += [(module, d) for d in module.definitions[name] if self._own_decorator(module, d)]
+                self._pending += [
+                    (module, d) for d in module.definitions[name] if self._own_decorator(module, d)
+                ]
             for target, attribute in module.loads:
                 self._load(target, attribute)
 
     def _own_decorator(self, module: Module, definition: Definition) -> bool:
         """Whether something that is read, and so may keep what it decorates, decorates a definition."""
-        for chain in definition.decorators:
-            target = module.imports.get(chain[0])
-            if target is None and chain[0] in module.definitions:
-                return True
-            if target is not None and self._find(target[0]) is not None:
-                return True
-        return False
+        heads = [chain[0] for chain in definition.decorators]
+        sources = [target for head in heads for target, _ in module.imports.get(head, ())]
+        return any(h in module.definitions for h in heads) or any(map(self._find, sources))
 
     def _load(self, target: str, attribute: str | None) -> None:
         """A module that is imported though nothing of it may be named: it counts where importing it does more
@@ -236,7 +218,7 @@ class Walk:
             if chain and self._folders(name) and self._exists(f"{name}.{chain[0]}"):  # no __init__.py
                 self._attribute(f"{name}.{chain[0]}", chain[1:])
             elif (top := name.partition(".")[0]) not in sys.stdlib_module_names and top != PACKAGE:
-                self.reached.versions[top] = version(top)
+                self.reached.packages.add(top)
             return
         self._touch(module)
         if not chain:
@@ -251,15 +233,16 @@ class Walk:
     def _whole(self, module: Module) -> None:
         for definitions in module.definitions.values():
             self._pending += [(module, d) for d in definitions]
-        for target, attribute in module.imports.values():
-            self._attribute(target, (attribute,) if attribute else ())
+        for places in module.imports.values():
+            for target, attribute in places:
+                self._attribute(target, (attribute,) if attribute else ())
 
-    def _named(self, module: Module, chain: Chain, local: dict[str, tuple[str, str | None]]) -> bool:
+    def _named(self, module: Module, chain: Chain, local: Mapping[str, list[Import]]) -> bool:
         """Reach a dotted name as some code in a module reads it; whether the module has it."""
         head, rest = chain[0], chain[1:]
         known = head in local or head in module.definitions or head in module.imports
-        for target in filter(None, (local.get(head), module.imports.get(head))):
-            self._attribute(target[0], (target[1], *rest) if target[1] else rest)
+        for target, attribute in (*local.get(head, ()), *module.imports.get(head, ())):
+            self._attribute(target, (attribute, *rest) if attribute else rest)
         self._pending += [(module, d) for d in module.definitions.get(head, ())]
         if not known:
             for star in module.stars:
@@ -276,7 +259,7 @@ class Walk:
         if id(definition) in self._seen:
             return
         self._seen.add(id(definition))
-        self._mention(definition.words)
+        self._mention(definition.words, definition.texts)
         for target, attribute in definition.loads:
             if (found := self._find(target)) is not None and found.acts:
                 self._touch(found)
@@ -290,39 +273,45 @@ class Walk:
             called = every or name in self.words or (name[0] == name[-1] == "_")
             wanted = self._pending if called else self._methods.setdefault(name, [])
             wanted += [(module, method) for method in methods]
-        for package in definition.listed:
-            for word in self.words:
-                self._listed(package, word)
-            self._listing.setdefault(package, [])
+        for package in definition.listed - self._listing:
+            self._listing.add(package)
+            for text in self._texts.copy():
+                self._listed(package, text)
         self._data(module, definition)
 
     def _outside(self, module: Module, base: Chain, seen: frozenset[Chain] = frozenset()) -> bool:
-        """Whether a class descends from an installed one, so that code that is not read may call any method."""
+        """Whether a class descends from an installed one, whose code may call any method."""
         if base in seen:
             return False
         for definition in module.definitions.get(base[0], ()):
             if any(self._outside(module, inner, seen | {base}) for inner in definition.bases):
                 return True
-        if base[0] not in module.imports:
-            return False
-        target, attribute = module.imports[base[0]]
-        chain = (attribute, *base[1:]) if attribute else base[1:]
-        while chain and (found := self._find(target)) is not None:
-            if chain[0] in found.definitions or chain[0] in found.imports:
-                return self._outside(found, chain, frozenset())
-            target, chain = f"{target}.{chain[0]}", chain[1:]
-        return target.partition(".")[0] not in {PACKAGE, *INERT}
+        for target, attribute in module.imports.get(base[0], ()):
+            chain = (attribute, *base[1:]) if attribute else base[1:]
+            while chain and (found := self._find(target)) is not None:
+                if chain[0] in found.definitions or chain[0] in found.imports:
+                    if self._outside(found, chain):
+                        return True
+                    break
+                target, chain = f"{target}.{chain[0]}", chain[1:]
+            else:
+                if target.partition(".")[0] not in {PACKAGE, *INERT}:
+                    return True
+        return False
 
-    def _mention(self, words: Iterable[str]) -> None:
-        for word in set(words) - self.words:
+    def _mention(self, words: Iterable[str], texts: Iterable[str]) -> None:
+        """Names of attributes, and texts that may be names: methods and modules called so are reached."""
+        for text in set(texts) - self._texts:
+            self._texts.add(text)
+            for package in self._listing.copy():
+                self._listed(package, text)
+        for word in {*words, *texts} - self.words:
             self.words.add(word)
             self._pending += self._methods.pop(word, ())
-            for package in self._listing:
-                self._listed(package, word)
 
-    def _listed(self, package: str, word: str) -> None:
+    def _listed(self, package: str, text: str) -> None:
         """A module that is imported by a computed name, where some text that is reached says which."""
-        inner = word.strip(".")
+        inner = text.strip(".")
         name = f"{package}.{inner}" if package else inner
         if all(part.isidentifier() for part in inner.split(".")) and self._find(name) is not None:
             self._attribute(name, ())
@@ -332,9 +321,9 @@ class Walk:
         """Files beside a module that its code names, alone or inside a folder that it names."""
         folder = module.path.parent
         beside = _names_in(str(folder))
-        texts = module.words if module.locates else definition.words
+        texts = module.texts if module.locates else definition.texts
         folders = [folder]
-        for word in definition.words:
+        for word in definition.texts:
             if word.split("/")[0].split("\\")[0] not in beside:
                 continue
             path = folder / word
@@ -374,17 +363,4 @@ def _names_in(folder: str) -> frozenset[str]:
 def defines(name: str, place: str, head: str) -> bool:
     """Whether a file is there and defines a name at its top."""
     path = Path(place)
-    return path.is_file() and head in _parsed(name, path, stamp(path)).definitions
-
-
-_known: dict[tuple[frozenset[Target], frozenset[str]], tuple[Reached, dict[Path, tuple[int, int]]]] = {}
-
-
-def reach(targets: frozenset[Target], words: frozenset[str]) -> Reached:
-    """What names reach, kept until one of the files has changed."""
-    before = _known.get((targets, words))
-    if before is not None and all(stamp(path) == at for path, at in before[1].items()):
-        return before[0]
-    reached = Walk().follow(sorted(targets), words)
-    _known[targets, words] = reached, {path: stamp(path) for path in reached.files.values()}
-    return reached
+    return path.is_file() and head in module_at(name, path).definitions

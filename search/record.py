@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import DataError, SolverUnavailable
 from ..problems.batch import Batch
+from ..problems.digest import code
 from ..problems.goal import Goal, ResolvedGoal
 from ..problems.parameters import rebuild, recordable
 from ..problems.problem import Problem, ProblemType
@@ -71,6 +72,7 @@ def run_record(
         "pick": pick,
         "keep_all": keep_all,
         "robust": robust,
+        "drawn_by": None if robust is None else code(type(problem).draw),
         "provenance": provenance(problem, seed),
     }  # fmt: skip
 
@@ -166,12 +168,15 @@ def _importable(module: str) -> bool:
 
 def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:
     """Raises DataError naming what changed between a run's problem and this one."""
-    if problem.digest == record["digest"]:
+    drawn = None if record.get("robust") is None else code(type(problem).draw)
+    if problem.digest == record["digest"] and record.get("drawn_by") == drawn:
         return
     before, after = record["identity"], json.loads(json.dumps(problem.identity()))
     changes = []
     if before["source"] != after["source"]:
-        changes.append(f"the source of {after['class']}")
+        changes.append(f"the code of {after['class']}{_which(before['source'], after['source'])}")
+    if record.get("drawn_by") != drawn:
+        changes.append(f"how errors of {after['class']} are drawn")
     if before["costmodels"] != after["costmodels"]:
         changes.append(f"the cost models ({before['costmodels']} to {after['costmodels']})")
     for name in sorted({*before["parameters"], *after["parameters"]}):
@@ -187,6 +192,19 @@ def check_unchanged(problem: Problem, record: Mapping[str, Any]) -> None:
         + "; its rows no "
         "longer hold. Start a new run, or restore what changed."
     )
+
+
+def _which(before: Any, after: Mapping[str, Any]) -> str:
+    """The files and packages that differ between two sources, in brackets."""
+    if not isinstance(before, Mapping):
+        return ""
+    differ = [label for label in sorted({*before, *after}) if before.get(label) != after.get(label)]
+    said = []
+    for label in differ[:4]:
+        old, new = (str(found.get(label, "none")) for found in (before, after))
+        versions = old.startswith("version ") and new.startswith("version ")
+        said.append(f"{label} {old[8:]} to {new[8:]}" if versions else label)
+    return f" ({', '.join(said)}{f' and {len(differ) - 4} more' if len(differ) > 4 else ''})"
 
 
 def problem_name(problem: Problem) -> str:

@@ -1,7 +1,7 @@
 """A problem on its way to a worker process, on this machine or another: whatever it needs travels with it.
 
 Inside this process a parcel is the problem itself. It is packed only when it is pickled, once: the source
-of the file that defines the problem and of the modules beside it that it has imported, and the problem. A
+of the file that defines the problem and of what its referee reaches beside it, and the problem. A
 class that no import finds again (of a notebook, of a script, of a function) is sent by value. A worker
 opens a package once, keeps the last few, and says so where what it has installed would score differently.
 """
@@ -26,10 +26,11 @@ from typing import Any
 from .. import __version__
 from ..errors import EvaluationError, TradespaceError, of_kind
 from ..problems.batch import Batch
-from ..problems.digest import digest
+from ..problems.digest import digest, files
 from ..problems.problem import Problem
 from ..problems.registry import load_file, module_name
 from ..problems.scoring import Scores, evaluate
+from ..problems.sources import is_installed
 
 KEPT = 8
 NO_FILE = "<dynamic-code>"
@@ -51,7 +52,7 @@ class Package:
     content: bytes
     module: str
     place: str
-    files: dict[str, str]
+    files: dict[str, bytes]
     by_value: bool
     identity: str
     version: str
@@ -88,7 +89,7 @@ def pack(problem: Problem) -> Package:
     """A problem packed. Raises EvaluationError where it cannot travel."""
     cls = type(problem)
     path = user_file(cls)
-    files = _sources(path) if path else {}
+    files = _sources(cls, path) if path else {}
     try:
         content = _dumps(problem)
     except Exception as error:
@@ -177,15 +178,17 @@ def _lru_cache(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
-def _sources(path: Path) -> dict[str, str]:
-    """A user's file, first, and the modules beside it that are loaded, by file name."""
+def _sources(cls: type, path: Path) -> dict[str, bytes]:
+    """A user's file, first, and by place beside it what its referee reaches and what is loaded, data too."""
     folder = path.resolve().parent
-    found = {path.name: path.read_text()}
-    for module in list(sys.modules.values()):
-        place = getattr(module, "__file__", None) or ""
-        beside = place.endswith(".py") and Path(place).is_absolute() and Path(place).is_file()
-        if beside and Path(place).resolve().parent == folder:
-            found.setdefault(Path(place).name, Path(place).read_text())
+    loaded = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    own = [Path(place) for place in loaded if place.endswith(".py") and Path(place).is_absolute()]
+    beside = [p for place in own if place.is_file() and (p := place.resolve()).parent == folder]
+    reached = [p.resolve() for label, p in files(cls).items() if label.partition(".")[0] != "tradespace"]
+    found = {path.name: path.read_bytes()}
+    for place in (*reached, *beside):
+        if place.is_relative_to(folder) and not is_installed(place):
+            found.setdefault(place.relative_to(folder).as_posix(), place.read_bytes())
     return found
 
 
@@ -236,11 +239,12 @@ def _load(sent: Package) -> None:
         load_file(Path(sent.place))
         return
     folder = Path(tempfile.mkdtemp(prefix="tradespace-"))
-    for name, text in sent.files.items():
-        (folder / name).write_text(text)
+    for name, content in sent.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
     if sent.module in _shipped:  # an older one: its neighbours are loaded anew as well
         for name in sent.files:
-            sys.modules.pop(Path(name).stem, None)
+            sys.modules.pop(name.removesuffix(".py").removesuffix("/__init__").replace("/", "."), None)
     sys.path.insert(0, str(folder))
     first = next(iter(sent.files))
     spec = spec_from_file_location(sent.module, folder / first)
@@ -256,9 +260,9 @@ def _load(sent: Package) -> None:
     _shipped[sent.module] = print_of_files
 
 
-def _unchanged(folder: Path, files: dict[str, str]) -> bool:
+def _unchanged(folder: Path, files: dict[str, bytes]) -> bool:
     """Whether a folder of this machine holds these very sources."""
     try:
-        return all((folder / name).read_text() == text for name, text in files.items())
+        return all((folder / name).read_bytes() == content for name, content in files.items())
     except (OSError, ValueError):
         return False

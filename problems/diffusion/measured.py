@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ...hardware.host import configuration_folder, probe
+from ..digest import code
 from ..readiness import takes_long
 from ..training.execution.profiling import clock, one_thread
 from .flow import noise
@@ -23,7 +24,6 @@ from .law import SHARES, TENTHS, StepLaw
 from .tokens import TokenRun
 from .trials import Trials
 
-VERSION = 7
 REPEATS = 13
 CLIPS = 4
 """Clips that go through the model together, as `sample` does by default."""
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 def host_law(name: str, trial: Trials, progress: Progress | None = None) -> StepLaw:
     """The law of a model on this machine: from the configuration folder, or timed now and put there."""
     shape = trial.model.config.description()
-    key = json.dumps([VERSION, shape, trial.steps, probe().family, torch.__version__])
+    key = json.dumps([code(_timed), shape, trial.steps, probe().family, torch.__version__])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = configuration_folder() / "diffusion" / f"{name}-{digest}.json"
     kept = kept_law(path)

@@ -23,8 +23,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ... import folders
 from ...arrays import UNREADABLE, members
 from ...errors import DataError, SpaceError
+from ..digest import code
 from ..readiness import takes_long
 from . import scenes
 from .clips import ClipSet
@@ -35,8 +37,6 @@ from .muon import Muon
 __all__ = ["ClipSet", "DiTConfig", "Recipe", "Training", "pretrained", "weights_digest", "weights_path"]
 Progress = Callable[[int, int, float], None]
 """Called with steps done, steps in all, and the smoothed loss."""
-RECIPE = 2
-"""Raised when a change here makes other weights."""
 SAVE_EVERY = 30.0
 """Seconds of CPU time between two saves of an unfinished run."""
 
@@ -76,7 +76,7 @@ def digest(config: DiTConfig, recipe: Recipe, clips: ClipSet | None = None) -> s
         "config": config.description(),
         "recipe": asdict(recipe),
         "data": f"scenes {scenes.VERSION}" if clips is None else clips.digest(),
-        "version": RECIPE,
+        "code": code(Training),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -91,8 +91,7 @@ def weights_digest(model: VideoDiT) -> str:
 
 def cache_folder() -> Path:
     """Where trained weights are kept: the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "tradespace" / "dit"
+    return folders.cache_folder("dit")
 
 
 def weights_path(config: DiTConfig, recipe: Recipe | None = None, clips: ClipSet | None = None) -> Path:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..digest import code
 from ..readiness import takes_long
 from ..training.execution.profiling import one_thread
 from . import quality, training
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 Prompt = tuple[int, int]
-VERSION = 2
-"""Raised when sampling, selection or quality changes what a schedule is worth."""
 FIELDS = ("error", "psnr", "ssim")
 STATES = 256 * 2**20
 """Bytes of clips half made that are kept, so that schedules that begin alike are sampled from there."""
@@ -91,7 +90,7 @@ class Trials:
 
     def __init__(self, model: VideoDiT, weights: str, steps: int, folder: Path | None = None) -> None:
         self.model, self.steps = model, steps
-        key = json.dumps([VERSION, weights, steps, torch.__version__])
+        key = json.dumps([code(Trials), weights, steps, torch.__version__])
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         self.path = (folder or training.cache_folder() / "trials") / f"{name}.jsonl"
         self._states: OrderedDict[tuple[Prompt, tuple[int, ...]], torch.Tensor] = OrderedDict()

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ... import folders
 from ...arrays import members
+from ..digest import code
 from .cameras import Camera
 from .gaussians import Gaussians
 
 Array = npt.NDArray[Any]
-VERSION = 1  # of what is counted; a change makes cached counts void
 RADIX_BITS = 8  # a digit of the GPU's radix sort
 
 
@@ -189,11 +190,7 @@ class FrameCounts:
 
 def cache_folder() -> Path:
     """Where counts are kept: $TRADESPACE_CACHE, else the user's cache folder."""
-    root = os.environ.get("TRADESPACE_CACHE")
-    base = (
-        Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tradespace"
-    )
-    return base / "rendering"
+    return folders.cache_folder("rendering")
 
 
 def counted(scene: Gaussians, camera: Camera, **point: Any) -> FrameCounts:
@@ -215,6 +212,10 @@ def counted(scene: Gaussians, camera: Camera, **point: Any) -> FrameCounts:
 
 
 def cache_key(what: str, scene: Gaussians, camera: Camera, point: Mapping[str, Any]) -> str:
-    """Name of a cached result: what it is, of which scene, camera and algorithm point."""
-    identity = json.dumps([VERSION, what, scene.digest, camera.digest, sorted(point.items())])
+    """Name of a cached result: what it is, by which code, of which scene, camera and algorithm point."""
+    from .frame import render
+
+    identity = json.dumps(
+        [code(render, FrameCounts), what, scene.digest, camera.digest, sorted(point.items())]
+    )
     return hashlib.sha256(identity.encode()).hexdigest()[:24]

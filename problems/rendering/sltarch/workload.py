@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....costmodels.splatting_cores import Raster, Search
+from ...digest import code
 from ..binning import bin_tiles
 from ..counts import cache_folder, counted
 from ..frame import blend
@@ -28,7 +29,6 @@ from ..sltree import RECORD_BYTES
 from .world import World
 
 Array = npt.NDArray[Any]
-VERSION = 1  # of what is counted; a change makes what is on disk void
 SUBTILE, TILE = 8, 16
 EXACT = 200.0  # dB that stands for a picture without any error
 
@@ -161,7 +161,7 @@ def _count_gpu(world: World, threshold: float) -> dict[str, Any]:
 
 def _kept(world: World, key: list[Any], made: type[Any], make: Callable[[], dict[str, Any]]) -> Any:
     """An object of arrays and numbers from disk, else made and written; a damaged file is made anew."""
-    identity = json.dumps([VERSION, *world.identity, *key])
+    identity = json.dumps([code(made, _draw, _count_gpu), *world.identity, *key])
     path = cache_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
     with suppress(Exception), np.load(path, allow_pickle=False) as file:
         return made(**{n: v.item() if (v := file[n]).ndim == 0 else v for n in file.files})

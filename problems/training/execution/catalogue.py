@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ....hardware.host import configuration_folder, probe
+from ...digest import code
 from ...readiness import takes_long
 from ..graph import Graph
 from .executor import Recording
@@ -22,15 +23,12 @@ from .profiling import one_thread, profile, remember
 if TYPE_CHECKING:
     from ..module import AdaccModule
 
-VERSION = 5
-"""Raised when a recording or its measurement changes."""
-
 
 def configuration(problem: AdaccModule) -> tuple[Any, ...]:
     """What identifies a measured small module on this machine."""
     names = ("module", "batch", "sequence", "layers", "hidden", "heads", "dropout", "optimizer")
     where = (probe().family, torch.__version__)
-    return VERSION, *(getattr(problem, name) for name in names), *where
+    return code(profile, small_module, example, Graph), *(getattr(problem, name) for name in names), *where
 
 
 def small_module(problem: AdaccModule, seed: int = 0) -> nn.Module:
