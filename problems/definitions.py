@@ -68,7 +68,8 @@ def parse(name: str, path: Path, source: bytes) -> Module:
     module.locates = any(w in source for w in (b"__file__", b"importlib.resources", b"pkgutil", b"__spec__"))
     _top(module, tree.body)
     if module.locates:
-        module.texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and _telling(n.value)}
+        constants = (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant))
+        module.texts = {str(value) for value in constants if _telling(value)}
     return module
 
 
@@ -137,9 +138,9 @@ def _class(module: Module, node: ast.ClassDef) -> Definition:
             made.methods.setdefault(statement.name, []).append(method)
         elif isinstance(statement, ast.AnnAssign):
             _collect(module, statement.annotation, made)
-            for part in (statement.target, statement.value):
-                if part is not None:
-                    _collect(module, part, made)
+            _collect(module, statement.target, made)
+            if statement.value is not None:
+                _collect(module, statement.value, made)
         elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
             _collect(module, statement, made)
     return made

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -92,7 +92,7 @@ def files(cls: type) -> dict[str, Path]:
 
 
 @cache
-def code(*things: Any) -> str:
+def code(*things: Hashable) -> str:
     """Digest of all code that functions and classes reach: part of the name of what they left on disk."""
     found = _Living()
     for thing in things:

@@ -23,6 +23,8 @@ from pathlib import Path
 from .definitions import Chain, Definition, Import, Module, parse
 
 PACKAGE = __package__.partition(".")[0]
+PROTOCOL = f"{__package__}.problem"
+"""Where a problem's methods are listed by name; being listed there calls none."""
 Stamp = tuple[int, int]
 """Size and time of change (ns) of a file."""
 SETTLED = 1_000_000_000
@@ -259,7 +261,7 @@ class Walk:
         if id(definition) in self._seen:
             return
         self._seen.add(id(definition))
-        self._mention(definition.words, definition.texts)
+        self._mention(definition.words, () if module.name == PROTOCOL else definition.texts)
         for target, attribute in definition.loads:
             if (found := self._find(target)) is not None and found.acts:
                 self._touch(found)

@@ -17,6 +17,7 @@ NAMES = [
     "ViewMismatch",
     "BudgetError",
     "SolverUnavailable",
+    "NotReady",
     "DataError",
 ]
 

@@ -159,7 +159,7 @@ def _count_gpu(world: World, threshold: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _kept(world: World, key: list[Any], made: type[Any], make: Callable[[], dict[str, Any]]) -> Any:
+def _kept(world: World, key: list[Any], made: Callable[..., Any], make: Callable[[], dict[str, Any]]) -> Any:
     """An object of arrays and numbers from disk, else made and written; a damaged file is made anew."""
     identity = json.dumps([code(made, _draw, _count_gpu), *world.identity, *key])
     path = cache_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
