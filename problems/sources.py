@@ -219,7 +219,7 @@ class Walk:
         if module is None:
             if chain and self._folders(name) and self._exists(f"{name}.{chain[0]}"):  # no __init__.py
                 self._attribute(f"{name}.{chain[0]}", chain[1:])
-            elif (top := name.partition(".")[0]) not in sys.stdlib_module_names and top != PACKAGE:
+            elif (top := name.partition(".")[0]) not in {"", PACKAGE, *sys.stdlib_module_names}:
                 self.reached.packages.add(top)
             return
         self._touch(module)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -201,7 +201,7 @@ def counted(scene: Gaussians, camera: Camera, **point: Any) -> FrameCounts:
     """
     from .frame import render
 
-    path = cache_folder() / f"{cache_key('counts', scene, camera, point)}.npz"
+    path = cache_folder() / f"{cache_key(counted, scene, camera, point)}.npz"
     with suppress(Exception):  # missing, damaged or of another version: made anew
         return FrameCounts.load(path)
     counts = render(scene, camera, counting=True, **point).counts
@@ -211,11 +211,7 @@ def counted(scene: Gaussians, camera: Camera, **point: Any) -> FrameCounts:
     return counts
 
 
-def cache_key(what: str, scene: Gaussians, camera: Camera, point: Mapping[str, Any]) -> str:
-    """Name of a cached result: what it is, by which code, of which scene, camera and algorithm point."""
-    from .frame import render
-
-    identity = json.dumps(
-        [code(render, FrameCounts), what, scene.digest, camera.digest, sorted(point.items())]
-    )
-    return hashlib.sha256(identity.encode()).hexdigest()[:24]
+def cache_key(what: Callable[..., Any], scene: Gaussians, camera: Camera, point: Mapping[str, Any]) -> str:
+    """Name of a kept result: of which function and all code behind it, scene, camera and algorithm point."""
+    identity = [what.__name__, code(what), scene.digest, camera.digest, sorted(point.items())]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]

@@ -63,7 +63,7 @@ def drawn_psnr(scene: Gaussians, camera: Camera, **point: Any) -> float:
 
     point: tile, extent, group, check as of `frame.render`.
     """
-    path = cache_folder() / f"{cache_key('psnr', scene, camera, point)}.txt"
+    path = cache_folder() / f"{cache_key(drawn_psnr, scene, camera, point)}.txt"
     with suppress(OSError, ValueError):
         return float(path.read_text())
     value = psnr(render(scene, camera, **point).image, render(scene, camera).image)

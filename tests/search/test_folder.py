@@ -117,6 +117,7 @@ def test_last_is_the_newest_also_within_one_second(tmp_path):
     for order, name in enumerate(["b/2026-01-01T000000-ffff", "a/2026-01-01T000000-0000"]):
         run = RunFolder(tmp_path / name)
         run.write_json("run.json", {})
+        run.write_json("result.json", {})
         os.utime(run.path / "run.json", (order, order))
     assert find_run("last", tmp_path).id == "0000"
     with pytest.raises(ts.DataError, match="the newest is '0000'"):
