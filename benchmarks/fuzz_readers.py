@@ -106,6 +106,9 @@ def serving_readers(folder: Path) -> Iterator[Reader]:
         b"Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n5,ChatGPT,472,18,490,"
         b"Conversation log\n45,ChatGPT,1087,230,1317,Conversation log\n",
         b"app,func,end_timestamp,duration\na1,f1,12.5,0.3\na1,f2,13.5,1.3\n",
+        "arrival;input;output\r\n2024-05-10 00:00:00,5+05:45;10;2\r\n".encode("utf-16"),
+        b'[{"TIMESTAMP": 1715299200500, "ContextTokens": 9, "GeneratedTokens": 0},'
+        b' {"TIMESTAMP": 1715299200501, "ContextTokens": 9, "GeneratedTokens": 1}]',
     )
     yield Reader("trace.csv", "bytes", csvs, from_file(folder, "t.csv", read_trace))
     lines = b'{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1, 2]}\n' * 3
@@ -159,6 +162,13 @@ def scene_readers(folder: Path) -> Iterator[Reader]:
         write(path, scene)
         read = from_file(folder, f"spoilt{path.suffix}", read_scene)
         yield Reader(f"scene {name}", "bytes", (path.read_bytes(),), read, slow=True)
+    for name, form in (("text", "ascii"), ("lists", "binary_big_endian")):
+        made.rewritten(folder / f"{name}.ply", form, lists="uneven")
+        content = ((folder / f"{name}.ply").read_bytes(),)
+        yield Reader(f"scene {name}", "bytes", content, from_file(folder, "s.ply", read_scene), slow=True)
+    made.write_spz(folder / "plain.spz", scene, 2, False, b"\3\0\xbe\xad\4\0\0\0\5\0\0\0")
+    plain = ((folder / "plain.spz").read_bytes(),)
+    yield Reader("scene plain.spz", "bytes", plain, from_file(folder, "p.spz", read_scene), slow=True)
     np.savez(folder / "c.npz", viewmats=np.eye(4)[None], Ks=np.eye(3)[None] * 50, width=8, height=8)
     yield Reader(
         "cameras", "bytes", ((folder / "c.npz").read_bytes(),), from_file(folder, "cam.npz", read_cameras)
