@@ -69,6 +69,7 @@ class Hermes(Problem):
     per_output: float = param(0.06, unit="s", help="work of an output token")
     history_share: float = param(0.5, help="part of a recorded file, from its start, that is history")
     speed: float = param(1.0, help="recorded arrivals come so many times as fast")
+    trace_zone: str = param("UTC", help="time zone of stamps in the trace that have no offset")
     simulation_seed: int = param(0, help="seed of the simulated applications; recorded arrivals have none")
     drawn: tuple[float, ...] = param((), help="standard normal deviations of the model's errors, in a draw")
 
@@ -149,7 +150,7 @@ class Hermes(Problem):
     @property
     def source(self) -> Source:
         """What the scheduler has seen and what it is to serve: other runs where they are recorded."""
-        return source(self.trace, self.history_share)
+        return source(self.trace, self.history_share, self.trace_zone)
 
     @property
     def graphs(self) -> dict[str, PDGraph]:
@@ -159,7 +160,7 @@ class Hermes(Problem):
     @property
     def walks(self) -> dict[str, list[Run]]:
         """What the scheduler has seen; the same for every simulation seed."""
-        return _walks(*self._seen_key[:3])
+        return _walks(*self._seen_key[:4])
 
     @property
     def prospects(self) -> Prospects:
@@ -215,7 +216,8 @@ class Hermes(Problem):
 
     @property
     def _seen_key(self) -> tuple[Any, ...]:
-        return (self.trace, self.history_share, self.history, self.per_input, self.per_output)
+        file = (self.trace, self.trace_zone, self.history_share)
+        return (*file, self.history, self.per_input, self.per_output)
 
     @property
     def _applications_key(self) -> tuple[Any, ...]:
@@ -350,23 +352,23 @@ def _announce_overload(load: float, count: int) -> None:
 
 # --- kept by argument: copies of a problem with other pins share them ------------------------------------
 @lru_cache(maxsize=8)
-def _walks(trace: Path | None, share: float, history: int) -> dict[str, list[Run]]:
-    return source(trace, share).walks(history)
+def _walks(trace: Path | None, zone: str, share: float, history: int) -> dict[str, list[Run]]:
+    return source(trace, share, zone).walks(history)
 
 
 @lru_cache(maxsize=8)
 def _prospects(
-    trace: Path | None, share: float, history: int, per_input: float, per_output: float
+    trace: Path | None, zone: str, share: float, history: int, per_input: float, per_output: float
 ) -> Prospects:
-    return prospects(_walks(trace, share, history), per_input=per_input, per_output=per_output)
+    return prospects(_walks(trace, zone, share, history), per_input=per_input, per_output=per_output)
 
 
 @lru_cache(maxsize=8)
 def _sources(
-    trace: Path | None, share: float, history: int, per_input: float, per_output: float
+    trace: Path | None, zone: str, share: float, history: int, per_input: float, per_output: float
 ) -> dict[str, float]:
     found = {TOKEN: TOKEN_ERROR, COLD + "docker": COLD_ERROR, COLD + "dnn": COLD_ERROR}
-    for name, walked in _walks(trace, share, history).items():
+    for name, walked in _walks(trace, zone, share, history).items():
         totals = np.array([sum(stage_work(s, per_input, per_output) for s in run) for run in walked])
         found[DEMAND + name] = float(totals.std() / max(totals.mean(), 1e-12) / np.sqrt(len(totals)))
     return found
@@ -375,6 +377,7 @@ def _sources(
 @lru_cache(maxsize=32)
 def _served(
     trace: Path | None,
+    zone: str,
     share: float,
     history: int,
     per_input: float,
@@ -388,8 +391,8 @@ def _served(
     simulation_seed: int,
 ) -> tuple[Arrivals, Jobs]:
     """The simulated applications, and these as jobs of the queue."""
-    origin = source(trace, share)
-    known = _prospects(trace, share, history, per_input, per_output)
+    origin = source(trace, share, zone)
+    known = _prospects(trace, zone, share, history, per_input, per_output)
     names, graphs = origin.classes, origin.graphs
 
     def on_servers(run: Run) -> float:
@@ -397,7 +400,7 @@ def _served(
 
     draw, gaps, due = (np.random.default_rng([simulation_seed, stream]) for stream in (1, 2, 3))
     if origin.recorded is None:
-        walks = _walks(trace, share, history)
+        walks = _walks(trace, zone, share, history)
         odds = applications.shares(names)
         kinds = [names[int(i)] for i in draw.choice(len(names), count, p=odds)]
         runs = [origin.later[kind].walks(draw, 1)[0] for kind in kinds]

@@ -66,8 +66,10 @@ class Source:
 
 
 @lru_cache(maxsize=8)
-def source(trace: Path | None, share: float) -> Source:
+def source(trace: Path | None, share: float, zone: str = "UTC") -> Source:
     """What a file holds (a made mix without one), the first `share` of it as history.
+
+    zone: the time zone of stamps without an offset.
 
     Raises DataError for a file that is neither demand graphs, nor recorded runs, nor a trace, and where
     nothing is left to see or to serve.
@@ -77,7 +79,7 @@ def source(trace: Path | None, share: float) -> Source:
         return Source(made, made)
     rows = [] if trace.is_dir() else read_records(trace, "trace file")
     if not trace.is_dir() and not (len(rows) == 1 and is_record(rows[0])):
-        return _cut(trace_of(Records(trace.name, rows)), share)
+        return _cut(trace_of(Records(trace.name, rows, zone)), share)
     graphs = recorded_graphs(trace)
     halves = {name: _halves(graph, share) for name, graph in graphs.items()}
     return Source({n: h[0] for n, h in halves.items()}, {n: h[1] for n, h in halves.items()})

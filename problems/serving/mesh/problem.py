@@ -47,6 +47,7 @@ class MeshProblem(Problem):
     ttft_ceiling: float = param(8.0, unit="s", help="most time to first token")
     tpot: float = param(0.25, unit="s", help="time a token allowed")
     simulation_seed: int = param(0, help="seed of a generated trace")
+    trace_zone: str = param("UTC", help="time zone of stamps in the trace that have no offset")
 
     def prepare(self) -> None:
         """Check numbers and names."""
@@ -89,7 +90,7 @@ class MeshProblem(Problem):
     def requests(self) -> Trace:
         """The trace that is run."""
         if self.trace is not None:
-            whole = workload.load(self.trace, self.models, self.minutes)
+            whole = workload.load(self.trace, self.models, self.minutes, self.trace_zone)
         else:
             whole = workload.generated(
                 self.models, self.minutes, simulation_seed=self.simulation_seed, load=self.load_scale

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ....errors import DataError
+from ....text import read_text
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,7 @@ def characters(file: Path | None = None) -> Tensor:
 
         text = "\n".join(topics.topics[name] for name in sorted(topics.topics))
     else:
-        try:
-            text = Path(file).read_text(errors="replace")
-        except OSError as error:
-            raise DataError(f"--text '{file}' cannot be read: {error.strerror or error}.") from None
+        text = read_text(file, "text")
     if len(text) < 10_000:
         raise DataError(f"--text '{file}' must hold at least 10,000 characters, got {len(text):,}.")
     return torch.frombuffer(bytearray(text.encode("ascii", "replace")), dtype=torch.uint8).long()

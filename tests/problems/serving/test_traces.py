@@ -242,3 +242,21 @@ def test_plain_arrivals_may_be_dates(tmp_path: Path) -> None:
     trace = read_trace(path)
     assert trace.arrival.tolist() == [0.0, 1.0]
     np.testing.assert_array_equal(trace.deadline, [np.nan, 5.0])
+
+
+def test_an_option_says_where_stamps_without_offset_were_taken(tmp_path: Path) -> None:
+    import tradespace as ts
+
+    path = tmp_path / "t.csv"
+    stamps = ("2023-11-05 00:30:00", "2023-11-05 00:30:01", "2023-11-05 02:30:00", "2023-11-05 02:30:01")
+    path.write_text(AZURE + "".join(f"{stamp},10,5\n" for stamp in stamps))
+    for zone, gap in (("UTC", 7199.0), ("America/New_York", 10799.0)):  # an hour came twice there
+        mesh = ts.problem("llm-mesh", trace=path, trace_zone=zone, models=1, minutes=240.0)
+        assert np.diff(mesh.requests.arrival).tolist() == [1.0, gap, 1.0]
+        served = ts.problem(
+            "hermes", trace=path, trace_zone=zone, applications=20, history=20
+        ).source.recorded
+        assert served is not None
+        assert np.diff(served.times).tolist() == [1.0]
+    with pytest.raises(DataError, match=r"no time zone 'Mars/Olympus'"):
+        ts.problem("llm-mesh", trace=path, trace_zone="Mars/Olympus")
