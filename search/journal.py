@@ -271,7 +271,10 @@ class Journal(JournalFileBackend):
             return self._rewrite()
 
     def _rewrite(self) -> list[str]:
-        """Keep every record of the file, those glued to a cut line included."""
+        """Keep every record of the file, those glued to a cut line included.
+
+        Raises DataError, and leaves the file as it is, where nothing in it comes of a journal.
+        """
         told: list[str] = []
         damaged = []
         for left in self.path.parent.glob(f"{glob.escape(self.path.name)}.*.partial"):
@@ -291,6 +294,9 @@ class Journal(JournalFileBackend):
                 mended.write(line if line.endswith(b"\n") or not line else line + b"\n")
             mended.flush()
             os.fsync(mended.fileno())
+        if damaged and not kept and not any(line.startswith(_START) for line in damaged):
+            partial.unlink()
+            raise DataError(f"'{self.path}' is no journal of Optuna's; give another file.")
         if damaged:
             self._set_aside(damaged)
         os.replace(partial, self.path)
