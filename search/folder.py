@@ -21,6 +21,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -248,6 +249,18 @@ def _alive(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Raises DataError, before the work, where a file could not be written after it."""
+    if path.is_dir():
+        raise DataError(f"{option} '{path}' is a folder; give a file in it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def unwritable(path: Path, error: OSError) -> DataError:

@@ -7,8 +7,8 @@ from pathlib import Path
 from ..errors import DataError
 from ..problems.problem import Problem
 from .comparison.recorded import finished
-from .folder import RunFolder
-from .given import a_problem, a_run
+from .folder import RunFolder, check_writable
+from .given import a_path, a_problem, a_run
 from .page import page
 from .trust.candidates import recall
 
@@ -23,9 +23,10 @@ def report(
     result.
     """
     folder = a_run(run)
-    target = Path(out) if out is not None else folder.path / "report.html"
+    target = a_path("out", out) if out is not None else folder.path / "report.html"
     if target.suffix not in {".html", ".htm"}:
         raise DataError(f"--out '{target}' must end in .html; a page is all that report writes.")
+    check_writable(target, "--out")
     result = finished(folder)
     text = page(recall(folder, None if problem is None else a_problem(problem)), result).encode()
     RunFolder(target.parent).write_bytes(target.name, text)

@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import DataError
 from ...problems.goal import Goal
 from ..applied import keep
-from ..folder import find_run
+from ..folder import check_writable, find_run
 from ..record import recorded_problem, undamaged
 from ..result import Result
 from .console import console, note, print_json, print_rows
@@ -48,7 +48,7 @@ def apply_run(
     options = dict(given)
     events: list[str] = []
     if "out" in taken:
-        given.setdefault("out", folder.path / "applied")
+        check_writable(given.setdefault("out", folder.path / "applied") / "file", "--out")
     if "goal" in taken:
         with undamaged(folder):
             given["goal"] = Goal(**{k: tuple(v) for k, v in record["goal_text"].items()}).resolve(problem)

@@ -15,7 +15,7 @@ from ...errors import DataError
 from ...problems.registry import entries
 from ...solvers.base import Budget
 from ..comparison.compare import Comparison, compare
-from ..folder import RunFolder, find_run
+from ..folder import RunFolder, check_writable, find_run
 from ..own import heard
 from ..run import now
 from ..session import Session
@@ -83,6 +83,7 @@ def compare_solvers(
     problem = make_problem(name, arguments)
     if fix:
         problem = problem.fix(**read_fixes(fix))
+    check_writable((out or runs / "comparisons") / "compare.md", "--out")
     with preparing(json) as progress:
         problem.ready(progress)
     nothing = evals is None and seconds is None

@@ -8,7 +8,7 @@ from ...errors import DataError
 from ...problems.goal import Goal
 from ..bridges import write_mps
 from ..export import FORMATS, content, rows_of
-from ..folder import RunFolder, find_run
+from ..folder import RunFolder, check_writable, find_run
 from ..record import recorded_problem
 from ..result import Result
 from .console import console, print_json
@@ -24,6 +24,7 @@ def export_run(name: str, runs: Path, out: Path, rows: bool, json: bool) -> None
     if out.suffix not in {*FORMATS, MODEL}:
         raise DataError(f"--out '{out}' must end in {', '.join([*FORMATS, MODEL])}.")
     folder = find_run(name, runs)
+    check_writable(out, "--out")
     if out.suffix == MODEL:
         _model(folder, out, rows, json)
         return

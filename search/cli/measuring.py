@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from ...costmodels import calibration, validation
 from ...errors import DataError, SolverUnavailable
 from ...hardware import Device, device
-from ..folder import unwritable
+from ..folder import check_writable, unwritable
 from .console import console, print_json, rows, table
 from .progress import fraction_bar
+
+PICTURES = (".png", ".pdf", ".svg")
 
 
 def _need_torch() -> None:
@@ -22,27 +23,13 @@ def _need_torch() -> None:
         ) from None
 
 
-def _writable(path: Path, option: str, *endings: str) -> None:
-    """Raises DataError before minutes of timing where a file cannot be written after them."""
-    if endings and path.suffix not in endings:
-        raise DataError(f"{option} '{path}' must end in {' or '.join(endings)}.")
-    if path.is_dir():
-        raise DataError(f"{option} '{path}' is a folder; give a file in it.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise unwritable(path, error) from None
-
-
 def calibrate_device(
     name: str, families: list[str], shapes: int, passes: int, out: Path | None, json: bool
 ) -> None:
     """Time kernels here, fit the device's coefficients and keep them."""
     target: Device | None = None if name == "host" else device(name)
     if out is not None:
-        _writable(out, "--out")
+        check_writable(out, "--out")
     _need_torch()
     with fraction_bar(json) as progress:
         made = calibration.calibrate(
@@ -86,7 +73,9 @@ def validate_models(
 ) -> None:
     """Compare predictions with kernels timed here, or with stored profiles of GPUs."""
     if plot is not None:
-        _writable(plot, "--plot", ".png", ".pdf", ".svg")
+        if plot.suffix not in PICTURES:
+            raise DataError(f"--plot '{plot}' must end in {', '.join(PICTURES)}.")
+        check_writable(plot, "--plot")
     with fraction_bar(json) as progress:
         if profiles is not None:
             if not profiles.is_dir():

@@ -20,7 +20,7 @@ from ...problems.rendering.gaussians import Gaussians
 from ...problems.rendering.quality import psnr
 from ...problems.rendering.readers import read_scene
 from ...problems.rendering.viewpoint import framing, view_of
-from ..folder import unwritable
+from ..folder import check_writable, unwritable
 from .console import console, print_json, rows, table
 from .progress import fraction_bar
 
@@ -53,6 +53,7 @@ def draw_scene(scene_path: Path, look: Look, out: Path, counting: bool, json: bo
         raise DataError(f"--out '{out}' must end in one of {', '.join(PICTURES)}.")
     width, height = _size(look.size)
     background = _background(look.background)
+    check_writable(out, "--out")
     scene = read_scene(scene_path, level=look.level, repair=look.repair)
     if not len(scene):
         raise DataError(f"the scene '{scene_path.name}' has no Gaussians.")

@@ -18,6 +18,7 @@ from typing import Any
 
 from ...errors import DataError
 from ...problems.registry import load
+from ..folder import check_writable
 from ..plots import write_figures
 from .arguments import read_options
 from .console import console, print_json, print_rows
@@ -41,6 +42,8 @@ def reproduce_problem(name: str, arguments: list[str], folder: Path | None, json
     if folder is not None and not callable(draw):
         raise DataError(f"the reproduction of '{name}' has no pictures; leave --figures out.")
     given = read_options(f"the reproduction of {name}", produce, arguments)
+    if folder is not None:
+        check_writable(folder / "figure.png", "--figures")
     paths: list[Path] = []
     with console(stderr=True).status(f"reproducing {name}") as status:
         found = []

@@ -100,7 +100,7 @@ WRONG: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "check a point": (lambda: ts.check(PROBLEM, points=1), ("points", "1")),
     "compare a class": (lambda: ts.compare(Small, "ga"), ("write Small()",)),
     "compare numbers": (lambda: ts.compare(PROBLEM, [3]), ("solvers", "[3]")),
-    "compare nothing": (lambda: ts.compare(PROBLEM, "ga", seeds=0), ("seeds", "0")),
+    "compare nothing": (lambda: ts.compare(PROBLEM, "ga", seeds=0), ("one seed", "0")),
     "compare for nothing": (lambda: ts.compare(PROBLEM, "ga", budget=-1), ("budget", "-1")),
     "compare one run": (lambda: ts.compare_runs("last"), ("list",)),
     "optuna of a class": (lambda: ts.optuna_objective(Small), ("write Small()",)),
