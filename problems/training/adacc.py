@@ -35,18 +35,22 @@ if TYPE_CHECKING:
     from .module import AdaccModule
 
 
-def apply(module: Any, plan: Any, *, stochastic: bool = False) -> AbstractContextManager[Any]:
+def apply(
+    module: Any, plan: Any, *, stochastic: bool = False, strict: bool = False
+) -> AbstractContextManager[Any]:
     """Carry out a plan on a module that `Adacc.from_module` recorded.
 
         with apply(model, plan):
             loss = model(x)
             loss.backward()
 
-    plan: a solution's point. stochastic: round at random. See `execution.executor`.
+    Gradients are those without a plan, to the bit where nothing is coded. plan: a solution's point.
+    stochastic: codecs round at random. A forward pass that departs from the recorded one is kept from there on
+    as without a plan, and a PlanWarning says so once; strict: a SpaceError instead. See `execution.executor`.
     """
     from .execution import executor
 
-    return executor.apply(module, plan, stochastic=stochastic)
+    return executor.apply(module, plan, stochastic=stochastic, strict=strict)
 
 
 class Adacc(Problem):

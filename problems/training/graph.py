@@ -27,7 +27,9 @@ class Treatment:
 
     codec: which, where it is coded. stored: bytes from forward to backward. seconds: in the step.
     error: relative gradient error. making, reading: bytes beside input and result while it is encoded,
-    and while it is decoded or computed again. kept: bytes that a codec keeps from step to step.
+    and while it is decoded or computed again. kept: bytes that a codec keeps from step to step. inherited:
+    what is added to the error where a tensor is computed again from this one, and inherits its loss; and
+    what more where others are computed again from those.
     """
 
     label: str
@@ -38,6 +40,12 @@ class Treatment:
     making: int
     reading: int
     kept: int = 0
+    inherited: tuple[float, float] = (0.0, 0.0)
+
+    def scaled(self, ratio: float) -> Treatment:
+        """The same with its errors times a number."""
+        first, further = self.inherited
+        return replace(self, error=self.error * ratio, inherited=(first * ratio, further * ratio))
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,10 @@ class Graph:
                 **{
                     **t,
                     "parents": tuple(t["parents"]),
-                    "treatments": tuple(Treatment(**k) for k in t["treatments"]),
+                    "treatments": tuple(
+                        Treatment(**{**k, "inherited": tuple(map(float, k["inherited"]))})
+                        for k in t["treatments"]
+                    ),
                 }
             )
             for t in data["saved"]

@@ -35,9 +35,10 @@ class Liveness:
         return np.array([[t.treatment(name) is not None for name in self.labels] for t in self.graph.saved])
 
     def costs(self, name: str) -> Array:
-        """(tensors, labels) of a treatment's number; a label that a tensor does not have costs as
+        """(tensors, labels, ...) of a treatment's number; a label that a tensor does not have costs as
         retaining."""
-        made = np.zeros((len(self.graph.saved), len(self.labels)))
+        shape = np.shape(getattr(self.graph.saved[0].treatments[0], name)) if self.graph.saved else ()
+        made = np.zeros((len(self.graph.saved), len(self.labels), *shape))
         for i, t in enumerate(self.graph.saved):
             for j, label in enumerate(self.labels):
                 made[i, j] = getattr(t.treatment(label) or t.treatment(RETAIN), name)
@@ -52,6 +53,42 @@ class Liveness:
                 for p in t.parents:
                     found[p].append(i)
         return tuple(map(tuple, found))
+
+    @cached_property
+    def heirs(self) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int, int], ...]]:
+        """Who inherits a coded tensor's loss: (tensor, child), and (tensor, child, child of the child)."""
+        coded = [i for i, t in enumerate(self.graph.saved) if any(any(w.inherited) for w in t.treatments)]
+        first = tuple((i, c) for i in coded for c in self.children[i])
+        return first, tuple((i, m, c) for i, m in first for c in self.children[m])
+
+    def inherits(self, choice: Array) -> tuple[Array, Array]:
+        """(rows, tensors) whether a child of each is computed again, and whether a child of that one is too;
+        choice (rows, tensors)."""
+        dropped = choice == self.labels.index(RECOMPUTE)
+        first, further = np.zeros(choice.shape, bool), np.zeros(choice.shape, bool)
+        children, grandchildren = self.heirs
+        for i, c in children:
+            first[:, i] |= dropped[:, c]
+        for i, m, c in grandchildren:
+            further[:, i] |= dropped[:, m] & dropped[:, c]
+        return first, further
+
+    @cached_property
+    def _errors(self) -> tuple[Array, Array]:
+        return self.costs("error"), self.costs("inherited")
+
+    def error(self, choice: Array) -> Array:
+        """(rows,) relative gradient error a block, at most; choice (rows, tensors).
+
+        Errors of tensors are measured one by one and added: no more than their sum can come of them
+        together, as long as they are small.
+        """
+        own, inherited = self._errors
+        each = np.arange(choice.shape[1])
+        found = own[each, choice]
+        for level, when in enumerate(self.inherits(choice)):
+            found = found + np.where(when, inherited[each, choice, level], 0.0)
+        return np.asarray(found.sum(axis=1) / self.graph.blocks)
 
     @cached_property
     def order(self) -> tuple[int, ...]:

@@ -152,19 +152,18 @@ class AdaccModule(Problem):
         return len(self.step.saved)
 
     @cached_property
-    def _costs(self) -> tuple[Any, Any]:
-        return self.liveness.costs("seconds"), self.liveness.costs("error")
+    def _seconds(self) -> Any:
+        return self.liveness.costs("seconds")
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Step time, peak and error of each plan. A label that a tensor does not have stands for retain."""
         choice = x.action.position
         tensors = np.arange(self.tensor_count)
         choice = np.where(self.liveness.available[tensors, choice], choice, 0)
-        seconds, error = self._costs
         return {
-            "step_time": Estimate(self.step.base_seconds + seconds[tensors, choice].sum(axis=1), SIGMA),
+            "step_time": Estimate(self.step.base_seconds + self._seconds[tensors, choice].sum(axis=1), SIGMA),
             "peak": self.liveness.live(choice).max(axis=1),
-            "error": error[tensors, choice].sum(axis=1) / self.step.blocks,
+            "error": self.liveness.error(choice),
         }
 
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:

@@ -14,14 +14,15 @@ from .actions import RECOMPUTE, RETAIN
 if TYPE_CHECKING:
     from .module import AdaccModule
 
-UPPER = ("peak",)
+UPPER = ("peak", "error")
 
 
 def module_view(problem: AdaccModule) -> MilpView:
     """One binary a tensor and treatment.
 
     again[k] is whether a tensor has been made again by its k-th early moment u: at least the product of
-    "not retained" and "a child is recomputed and asked for by u", and never falling in u. Bytes are in
+    "not retained" and "a child is recomputed and asked for by u", and never falling in u. inherits[i, j] is
+    whether a tensor is computed again from i while i is coded by j, and another from that. Bytes are in
     units of what keeping everything holds, seconds in units of the step.
     """
     live, graph = problem.liveness, problem.step
@@ -59,7 +60,17 @@ def module_view(problem: AdaccModule) -> MilpView:
         ]
         terms += [float(asked[k, e]) * model.again[k] for k in range(len(live.early)) if asked[k, e]]
         model.moments.add(model.peak >= pyo.quicksum(terms) + float(live.always[e] / size))
-    seconds, error = live.costs("seconds"), live.costs("error")
+    seconds, error, inherited = live.costs("seconds"), live.costs("error"), live.costs("inherited")
+    coded = [(i, j) for i, j in cells if inherited[i, j].any()]
+    model.inherits = pyo.Var(coded, (0, 1), bounds=(0, 1))
+    model.heirs = pyo.ConstraintList()
+    children, grandchildren = live.heirs
+    for i, j in coded:
+        for c in (c for p, c in children if p == i):
+            model.heirs.add(model.inherits[i, j, 0] >= model.take[i, j] + model.take[c, drop] - 1)
+        for m, c in ((m, c) for p, m, c in grandchildren if p == i):
+            both = model.take[m, drop] + model.take[c, drop]
+            model.heirs.add(model.inherits[i, j, 1] >= model.take[i, j] + both - 2)
 
     def total(costs: Any) -> Any:
         terms = [float(costs[i, j]) * model.take[i, j] for i, j in cells if costs[i, j]]
@@ -73,6 +84,9 @@ def module_view(problem: AdaccModule) -> MilpView:
         for k, value in enumerate(live.happened(choice[None])[0]):
             model.again[k] = float(value)
         model.peak = float(live.live(choice[None]).max()) / size
+        for level, when in enumerate(live.inherits(choice[None])):
+            for i, j in coded:
+                model.inherits[i, j, level] = float(when[0, i] and choice[i] == j)
         named = [labels[j] for j in choice]
         return None if named == given else {"action": named}
 
@@ -86,6 +100,11 @@ def module_view(problem: AdaccModule) -> MilpView:
     metrics = {
         "step_time": graph.base_seconds + total(seconds),
         "peak": size * model.peak,
-        "error": total(error / graph.blocks),
+        "error": total(error / graph.blocks)
+        + pyo.quicksum(
+            float(inherited[i, j, level] / graph.blocks) * model.inherits[i, j, level]
+            for i, j in coded
+            for level in (0, 1)
+        ),
     }
     return MilpView(model, metrics, decode, encode, upper=UPPER)

@@ -46,7 +46,7 @@ def score(live: Liveness, actions: Sequence[str], gap: float = 0.0) -> Answer:
         tuple(live.labels[j] for j in choice),
         graph.base_seconds + float(live.costs("seconds")[each, choice].sum()),
         float(live.live(choice[None]).max()),
-        float(live.costs("error")[each, choice].sum()) / graph.blocks,
+        float(live.error(choice[None])[0]),
         gap,
         graph.digest,
     )
@@ -63,8 +63,12 @@ def least(
     graph, count = live.graph, len(live.labels)
     retain, drop = live.labels.index(RETAIN), live.labels.index(RECOMPUTE)
     tensors, early = len(graph.saved), len(live.early)
+    inherited = live.costs("inherited")
+    coded = [(i, j, level) for i in range(tensors) for j in range(count) for level in (0, 1)]
+    coded = [cell for cell in coded if live.available[cell[:2]] and inherited[cell]]
     taken = tensors * count
-    width = taken + early + 1
+    heirs = taken + early
+    width = heirs + len(coded) + 1
     size = float(live.live(np.full((1, tensors), retain)).max())
     rows: list[dict[int, float]] = []
     highs: list[float] = []
@@ -84,15 +88,32 @@ def least(
                 add({child: 1.0, kept: -1.0, own: -1.0}, 0.0)
             elif (c, u) in number and u < graph.saved[c].unpacked:
                 add({child: 1.0, taken + number[c, u]: 1.0, kept: -1.0, own: -1.0}, 1.0)
+    children, grandchildren = live.heirs
+    for k, (i, j, level) in enumerate(coded):
+        lines = (
+            [(c,) for p, c in children if p == i]
+            if level == 0
+            else [r[1:] for r in grandchildren if r[0] == i]
+        )
+        for line in lines:
+            drops = {c * count + drop: 1.0 for c in line}
+            add({i * count + j: 1.0, **drops, heirs + k: -1.0}, float(len(line)))
     full = np.concatenate([live.chosen, live.asked], axis=0).T / size
     for e, moment in enumerate(full):
         row = {int(k): float(moment[k]) for k in np.flatnonzero(moment)}
         add({**row, width - 1: -1.0}, -float(live.always[e]) / size)
     unit = graph.base_seconds or 1.0
     cost = {
-        "step_time": np.concatenate([(live.costs("seconds") / unit).ravel(), np.zeros(early + 1)]),
+        "step_time": np.concatenate([(live.costs("seconds") / unit).ravel(), np.zeros(width - taken)]),
         "peak": np.eye(1, width, width - 1)[0],
-        "error": np.concatenate([(live.costs("error") / graph.blocks).ravel(), np.zeros(early + 1)]),
+        "error": np.concatenate(
+            [
+                (live.costs("error") / graph.blocks).ravel(),
+                np.zeros(early),
+                [inherited[cell] / graph.blocks for cell in coded],
+                [0.0],
+            ]
+        ),
     }
     scale, constant = (
         {"step_time": unit, "peak": size, "error": 1.0},
@@ -106,12 +127,15 @@ def least(
     lows = [-np.inf] * len(rows) + [1.0] * tensors
     for i in range(tensors):
         add({i * count + j: 1.0 for j in range(count)}, 1.0)
-    top = np.concatenate([live.available.ravel().astype(float), np.ones(early), [np.inf]])
+    top = np.concatenate([live.available.ravel().astype(float), np.ones(early + len(coded)), [np.inf]])
     first = None
     if start is not None:
         choice = graph.choice(live.labels, list(start))[None]
         cells = np.eye(count)[choice[0]].ravel()
-        first = np.concatenate([cells, live.happened(choice)[0], [live.live(choice).max() / size]])
+        when = live.inherits(choice)
+        inherits = [float(when[level][0, i] and choice[0, i] == j) for i, j, level in coded]
+        peak = [live.live(choice).max() / size]
+        first = np.concatenate([cells, live.happened(choice)[0], inherits, peak])
     objective = cost[metric] + 1e-7 * (cost["step_time"] + cost["peak"])
     solved = _solve(objective, rows, lows, highs, top, taken, gap, seconds, first)
     if solved is None:

@@ -215,9 +215,7 @@ class Evolution:
 
 def _scaled(tensor: Any, label: str, ratio: float) -> Any:
     """A saved tensor with one treatment's error scaled."""
-    treatments = tuple(
-        dataclasses.replace(t, error=t.error * ratio) if t.label == label else t for t in tensor.treatments
-    )
+    treatments = tuple(t.scaled(ratio) if t.label == label else t for t in tensor.treatments)
     return dataclasses.replace(tensor, treatments=treatments)
 
 

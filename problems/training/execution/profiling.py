@@ -11,7 +11,8 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -134,6 +135,7 @@ class Profile:
         self.tape, self.saved = recording.tape, recording.graph.saved
         self.device = self.tape.device
         self.cells = self._capture()
+        self._repeats: dict[int, bool] = {}
         with undisturbed(module):
             torch.manual_seed(0)
             step(module, batch, loss)
@@ -164,6 +166,16 @@ class Profile:
                     found[t.buffer] = Cell(storage, t.buffer), storage
         return found
 
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """Tensors that can be computed again from each."""
+        found: list[list[int]] = [[] for _ in self.saved]
+        for i, t in enumerate(self.saved):
+            if t.parents and self.repeatable(i):
+                for p in t.parents:
+                    found[p].append(i)
+        return tuple(map(tuple, found))
+
     def storage(self, i: int) -> torch.UntypedStorage:
         """A saved tensor's content."""
         return self.cells[self.saved[i].buffer][1]
@@ -182,6 +194,11 @@ class Profile:
 
     def repeatable(self, i: int) -> bool:
         """Whether a saved tensor can be computed again, to the bit."""
+        if i not in self._repeats:
+            self._repeats[i] = self._repeat(i)
+        return self._repeats[i]
+
+    def _repeat(self, i: int) -> bool:
         if self.saved[i].refused or not self.cells[self.saved[i].buffer][0].calls:
             return False
         made, kept = self.again(i), self.storage(i)
@@ -199,15 +216,35 @@ class Profile:
         with torch.no_grad():
             return least_seconds(lambda: [run(i) for i in members] and None, self.device) / len(members)
 
-    def error(self, i: int, label: str, treatments: Sequence[Treatment]) -> float:
-        """Relative gradient error where only tensor i is coded."""
+    def error(
+        self, i: int, label: str, treatments: Sequence[Treatment], heirs: Collection[int] = ()
+    ) -> float:
+        """Relative gradient error where only tensor i is coded, and some are computed again."""
         tensors = list(self.saved)
         tensors[i] = dataclasses.replace(tensors[i], treatments=tuple(treatments))
+        again = Treatment(RECOMPUTE, "", 0, 0.0, 0.0, 0, 0)
+        for h in heirs:
+            tensors[h] = dataclasses.replace(tensors[h], treatments=(*_retain(tensors[h]), again))
         graph = dataclasses.replace(self.recording.graph, saved=tuple(tensors))
         recording = Recording(self.tape, graph, self.recording.recipes)
         actions = [RETAIN] * len(tensors)
         actions[i] = label
+        for h in heirs:
+            actions[h] = RECOMPUTE
         return self.measured(Program(self.module, recording, actions))
+
+    def error_passed_on(self, i: int, label: str, treatments: Sequence[Treatment]) -> tuple[float, float]:
+        """What is added to the error of tensor i coded where those made of it are computed again, and where
+        all that can be made of those are too."""
+        lines = [set(self.children[i])]
+        while more := {c for m in lines[-1] for c in self.children[m]} - lines[-1]:
+            lines.append(lines[-1] | more)
+        if not lines[0]:
+            return 0.0, 0.0
+        own = treatments[-1].error
+        first = max(self.error(i, label, treatments, lines[0]), own)
+        further = max(self.error(i, label, treatments, lines[-1]), first) if len(lines) > 1 else first
+        return first - own, further - first
 
     def measured(self, program: Program) -> float:
         """Relative gradient error of a step by a program."""
@@ -255,7 +292,11 @@ class Profile:
             error = float((made.decode(code).double() - x.double()).norm()) / (self.norm or 1.0)
         else:
             error = self.error(middle, label, (*_retain(t), treatment))
-        return dataclasses.replace(treatment, error=error)
+        treatment = dataclasses.replace(treatment, error=error)
+        if made.lossless or t.content == GRADIENT:
+            return treatment
+        passed = self.error_passed_on(middle, label, (*_retain(t), treatment))
+        return dataclasses.replace(treatment, inherited=passed)
 
     def _peak(self, run: Callable[[], Any]) -> int:
         with LiveBytes() as counter, torch.no_grad():
