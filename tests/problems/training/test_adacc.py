@@ -73,7 +73,7 @@ def by_hand(problem: Adacc, rows: list[list[str]]) -> tuple[float, float, float]
                 assert label in CODECS
                 prefix += coded_size(tensor, label, operators.item)
                 seconds += codec_seconds(tensor, label, operators)
-                error += codec_error(tensor, label) / len(rows)
+                error += codec_error(block, tensor, label) / len(rows)
             workspace += 0 if label == "retain" else tensor.size
         prefix += sum(t.size for t in block.tensors if t.role == "anchor")
         seconds += sum(tensors[name].seconds for name in again)
