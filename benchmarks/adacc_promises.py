@@ -5,8 +5,8 @@
 
 Small configurations with random weights; at six memory budgets each, the fastest plan within an error budget
 is carried out on the batch that was recorded, and on another. Bar: measured <= promised x 1.1 in every one.
-`inherited` prints, for our small GPT and Llama after 60 steps, what a coded tensor adds to the gradient's error
-where it is read as it is, and where all that can be computed again from it is.
+`inherited` prints, for our small GPT and Llama after 60 steps, what a coded tensor adds to the gradient's
+error where it alone is read in its coded form, and where all that can be computed again from it is.
 """
 
 from __future__ import annotations

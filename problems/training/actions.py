@@ -57,8 +57,8 @@ SENSITIVITY = {**MEASURED, **ASSUMED}
 
 # What is added to a tensor's error, as a share of it, where everything that can be computed again from it is:
 # that inherits its loss. Measured as above (python benchmarks/adacc_promises.py inherited), the larger of the
-# codecs' shares. A gated block is the Llama's. Not measured: attention that is not fused, where what reads the
-# scores is taken to inherit as much again.
+# codecs' shares. A gated block is the Llama's. Not measured: attention that is not fused, where what reads
+# the scores is taken to inherit as much again.
 INHERITED = {
     "norm1": 1.2,
     "qkv": 0.03,

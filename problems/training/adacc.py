@@ -45,8 +45,8 @@ def apply(
             loss.backward()
 
     Gradients are those without a plan, to the bit where nothing is coded. plan: a solution's point.
-    stochastic: codecs round at random. A forward pass that departs from the recorded one is kept from there on
-    as without a plan, and a PlanWarning says so once; strict: a SpaceError instead. See `executor`.
+    stochastic: codecs round at random. A forward pass that departs from the recorded one is kept from there
+    on as without a plan, and a PlanWarning says so once; strict: a SpaceError instead. See `executor`.
     """
     from .execution import executor
 
