@@ -323,6 +323,11 @@ def finish(
     if feasible:
         front, scores = session.rows(archive.ids)
         columns = front_columns(problem, front, scores)
+    if certificate.infeasible and feasible:
+        certificate = Certificate.none(
+            f"a point that meets the limits refutes the solver ({certificate.statement})"
+        )
+        reason = "the solver finished" if reason == "infeasible" else reason
     if certificate.kind == "bound" and feasible and goal.single:
         value = metrics[goal.objectives[0].metric]
         if certificate.exact and certificate.bound is not None:

@@ -15,6 +15,7 @@ import highspy
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import SolverUnavailable
 from .bins import Bins, Content
 from .knapsack_pricing import CELLS, NODES, Pricer
 
@@ -120,7 +121,18 @@ class ColumnGeneration:
             self.master.changeColsBounds(len(columns), columns, np.zeros(len(columns)), upper)
 
     def _solve(self) -> tuple[float, Array, Array, Array]:
+        """Value, weights and duals of the master; bounds hold for any duals, so none rests on its status.
+
+        Raises SolverUnavailable where HiGHS does not solve it, from scratch neither.
+        """
         self.master.run()
+        if self.master.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            self.master.clearSolver()
+            self.master.run()
+            status = self.master.getModelStatus()
+            if status != highspy.HighsModelStatus.kOptimal:
+                said = self.master.modelStatusToString(status)
+                raise SolverUnavailable(f"HiGHS ended with '{said}' on the master of the packing.")
         solution = self.master.getSolution()
         values, duals = np.array(solution.col_value), np.array(solution.row_dual)
         return (

@@ -11,7 +11,8 @@ from ..errors import TradespaceError
 from ..problems.goal import Limit, ResolvedGoal
 from ..problems.problem import Problem
 from .base import Budget
-from .linear import Constraint, Row, minimize
+from .highs import minimize
+from .linear import Constraint, Row
 from .milp import Milp
 from .views import CheckedView
 

@@ -1,4 +1,4 @@
-"""Mixed-integer linear programmes: from a Pyomo model to arrays, scaled, to HiGHS and back.
+"""Mixed-integer linear programmes: from a Pyomo model to arrays, and to a scaled programme for HiGHS.
 
 HiGHS works with absolute tolerances (1e-6, and coefficients under 1e-9 dropped), while metrics come in
 SI units: seconds of 1e-9, bytes of 1e11. Rows and continuous columns are therefore scaled by powers of
@@ -9,11 +9,8 @@ at half the true value.
 from __future__ import annotations
 
 import re
-import signal
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,24 +23,14 @@ import scipy.sparse as sp
 from pyomo.repn import generate_standard_repn
 
 from ..errors import GoalError
-from .uninterrupted import uninterrupted
 
 Array = npt.NDArray[Any]
 INFINITY = highspy.kHighsInf
 SCALING_ROUNDS = 4
-COST_GRID = 2.0**45  # rounds the scaled objective, so that another unit of time gives the very same programme
-POLL = 0.05
+SMALLEST = 1e-12
+"""Coefficients of scaled rows below which HiGHS drops them."""
 TOLERANCE = 1e-7
 """How far HiGHS lets a row, scaled to a largest coefficient of one, be violated."""
-SMALL_COLUMNS = 200
-SMALL_SERIES = {
-    "presolve": "off",
-    "mip_allow_restart": False,
-    "mip_heuristic_run_rins": False,
-    "mip_heuristic_run_rens": False,
-    "mip_heuristic_run_root_reduced_cost": False,
-}
-"""Options for many solves of one small model: without these steps each takes a third of the time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,139 +223,30 @@ class Constraint:
     upper: float = INFINITY
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What HiGHS found: column values or None, the proven bound, and how it ended.
+def programme(
+    model: LinearModel, costs: Array, offset: float, constraints: Sequence[Constraint], scale: Array
+) -> tuple[Any, Array]:
+    """A model under extra constraints as a programme for HiGHS, and the scales of its rows.
 
-    prices: of a relaxed programme, what one more unit of each constraint's bound changes the minimum by.
+    costs: (columns,), of the columns in units of `scale`, (columns,). Rows are scaled to order one.
     """
-
-    x: Array | None
-    bound: float | None
-    infeasible: bool
-    unbounded: bool
-    interrupted: bool
-    out_of_time: bool
-    prices: tuple[float, ...] = ()
-
-
-Watch = Callable[[float | None, float | None], None]
-
-
-def minimize(
-    model: LinearModel,
-    objective: Row,
-    constraints: list[Constraint],
-    *,
-    gap: float,
-    seconds: float | None = None,
-    seed: int = 0,
-    start: Array | None = None,
-    watch: Watch | None = None,
-    relaxed: bool = False,
-    series: bool = False,
-    fixed: Mapping[int, float] | None = None,
-) -> Outcome:
-    """Minimise a row under extra constraints.
-
-    gap: relative gap at which to stop. start: column values to begin from. watch: called with
-    incumbent and bound, in the objective's unit. relaxed: drop integrality. series: one of many solves
-    of the same model. fixed: column -> value.
-    """
-    scale = model.column_scale
     extra = sp.csr_matrix(np.array([c.row.coefficients for c in constraints]).reshape(-1, len(scale)))
     matrix = sp.vstack([model.matrix, extra]).tocsr() @ sp.diags(scale)
     low = np.concatenate([model.row_lower, [c.lower - c.row.constant for c in constraints]])
     high = np.concatenate([model.row_upper, [c.upper - c.row.constant for c in constraints]])
     row_scale = _row_scale(matrix, low, high)
     matrix = (sp.diags(row_scale) @ matrix).tocsc() if matrix.shape[0] else matrix.tocsc()
-    costs = objective.coefficients * scale
-    top = float(np.abs(costs).max(initial=0.0))
-    cost_scale = 1.0 / top if top > 0 else 1.0
-    scaled_costs = np.rint(costs * cost_scale * COST_GRID) / COST_GRID
-
-    lower, upper = model.lower / scale, model.upper / scale
-    for place, value in (fixed or {}).items():
-        lower[place] = upper[place] = value / scale[place]
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(scale), matrix.shape[0]
-    lp.col_cost_, lp.col_lower_, lp.col_upper_ = scaled_costs, lower, upper
-    lp.offset_ = objective.constant * cost_scale  # inside, so that the gap is relative to the whole value
+    lp.col_cost_, lp.offset_ = costs, offset
+    lp.col_lower_, lp.col_upper_ = model.lower / scale, model.upper / scale
     lp.row_lower_, lp.row_upper_ = low * row_scale, high * row_scale
     lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-    whole = model.integer & (not relaxed)
-    if whole.any():
+    if model.integer.any():
         kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-        lp.integrality_ = [kinds[int(i)] for i in whole]
-
-    solver = highspy.Highs()
-    options: dict[str, Any] = {
-        "output_flag": False,
-        "threads": 1,
-        "random_seed": seed % 2**31,
-        "mip_abs_gap": 0.0,
-        "mip_rel_gap": gap,
-        "mip_feasibility_tolerance": TOLERANCE,
-        "primal_feasibility_tolerance": 1e-8,
-        "dual_feasibility_tolerance": 1e-8,
-        "small_matrix_value": 1e-12,
-        **(SMALL_SERIES if series and len(scale) <= SMALL_COLUMNS else {}),
-    }
-    for name, value in options.items():
-        solver.setOptionValue(name, value)
-    if seconds is not None:
-        solver.setOptionValue("time_limit", max(0.01, seconds))
-    solver.passModel(lp)
-    if start is not None and not np.isnan(start).any():
-        solver.setSolution(len(scale), np.arange(len(scale), dtype=np.int32), start / scale)
-
-    def unscaled(scaled: float) -> float | None:
-        return scaled / cost_scale if abs(scaled) < INFINITY else None
-
-    if watch is not None:
-
-        def improved(event: Any) -> None:
-            out = event.data_out
-            watch(unscaled(out.objective_function_value), unscaled(out.mip_dual_bound))
-
-        solver.cbMipImprovingSolution += improved
-    interrupted = _run(solver, seconds)
-    status = solver.getModelStatus()
-    states = highspy.HighsModelStatus
-    info = solver.getInfo()
-    found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    x = np.array(solver.getSolution().col_value) * scale if found else None
-    if x is not None:
-        x = np.where(model.integer & (not relaxed), np.rint(x), x)
-    bound: float | None = None
-    if whole.any():
-        bound = unscaled(info.mip_dual_bound)
-    elif status == states.kOptimal:
-        bound = unscaled(info.objective_function_value)
-    if status == states.kOptimal and bound is None and x is not None:
-        bound = objective.value(x)
-    infeasible = status == states.kInfeasible
-    if status == states.kUnboundedOrInfeasible:
-        infeasible = (
-            top == 0
-            or minimize(
-                model,
-                Row(np.zeros(len(scale)), 0.0),
-                constraints,
-                gap=gap,
-                seconds=seconds,
-                seed=seed,
-                relaxed=relaxed,
-                fixed=fixed,
-            ).infeasible
-        )
-    unbounded = status == states.kUnbounded or (status == states.kUnboundedOrInfeasible and not infeasible)
-    prices: tuple[float, ...] = ()
-    if status == states.kOptimal and not whole.any() and constraints:
-        duals = np.array(solver.getSolution().row_dual)[-len(constraints) :]
-        prices = tuple((duals * row_scale[-len(constraints) :] / cost_scale).tolist())
-    return Outcome(x, bound, infeasible, unbounded, interrupted, status == states.kTimeLimit, prices)
+        lp.integrality_ = [kinds[int(i)] for i in model.integer]
+    return lp, row_scale
 
 
 def mps(
@@ -379,63 +257,16 @@ def mps(
     Columns keep the names of the Pyomo variables and their units; rows are scaled to order one, the
     objective is multiplied by `factor`.
     """
-    extra = sp.csr_matrix(np.array([c.row.coefficients for c in constraints]).reshape(-1, len(model.lower)))
-    rows = sp.vstack([model.matrix, extra]).tocsr()
-    low = np.concatenate([model.row_lower, [c.lower - c.row.constant for c in constraints]])
-    high = np.concatenate([model.row_upper, [c.upper - c.row.constant for c in constraints]])
-    scale = _row_scale(rows, low, high)
-    matrix = (sp.diags(scale) @ rows).tocsc() if rows.shape[0] else rows.tocsc()
-    lp = highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = matrix.shape[1], matrix.shape[0]
-    lp.col_cost_, lp.offset_ = objective.coefficients * factor, objective.constant * factor
-    lp.col_lower_, lp.col_upper_ = model.lower, model.upper
-    lp.row_lower_, lp.row_upper_ = low * scale, high * scale
+    costs = objective.coefficients * factor
+    lp, _ = programme(model, costs, objective.constant * factor, constraints, np.ones(len(costs)))
     lp.sense_ = highspy.ObjSense.kMaximize if maximise else highspy.ObjSense.kMinimize
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-    kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-    lp.integrality_ = [kinds[int(i)] for i in model.integer]
     lp.col_names_ = [re.sub(r"\s+", "", str(v.name)) for v in model.variables]
-    lp.row_names_ = [f"r{i}" for i in range(matrix.shape[0])]
+    lp.row_names_ = [f"r{i}" for i in range(lp.num_row_)]
     solver = highspy.Highs()
     solver.setOptionValue("output_flag", False)
-    solver.setOptionValue("small_matrix_value", 1e-12)
+    solver.setOptionValue("small_matrix_value", SMALLEST)
     solver.passModel(lp)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.mps"
         solver.writeModel(str(file))
         return file.read_text()
-
-
-def _run(solver: Any, seconds: float | None) -> bool:
-    """Run HiGHS in its own thread; returns whether the user interrupted it.
-
-    Not by highspy's startSolve and wait: they share two locks among all its solvers, and Ctrl-C at the moment
-    that one of them is taken leaves it taken, so that the next solve of the process never begins.
-    """
-    solver.HandleUserInterrupt = True
-    deadline = None if seconds is None else time.monotonic() + seconds + 0.5
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            solver.run()
-        except BaseException as error:  # of a callback: told by the thread that waits
-            failed.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    held: list[int] = []
-    try:
-        with uninterrupted() as held:
-            thread.start()
-            while thread.is_alive():
-                thread.join(POLL)
-                if held or (deadline is not None and time.monotonic() > deadline):
-                    solver.cancelSolve()
-    except KeyboardInterrupt:
-        if thread.ident is None:  # it came before the solve
-            raise
-        held = held or [signal.SIGINT]
-    if failed:
-        raise failed[0]
-    return bool(held)

@@ -17,7 +17,8 @@ from ..problems.batch import Batch, take
 from ..problems.goal import Limit, Objective, ResolvedGoal
 from ..problems.problem import Problem
 from .base import PROVEN_GAP, Budget, Certificate, OneShot, Run
-from .linear import Constraint, Outcome, Row, minimize
+from .highs import Outcome, minimize
+from .linear import Constraint, Row
 from .partial import undecided
 from .views import CheckedView
 
@@ -166,7 +167,8 @@ class Milp(OneShot):
         if outcome.x is not None:
             self._accept(outcome, objective, goal.limits, start)
         if bound is None:
-            return Certificate.none("no bound was reached in the time given")
+            early = outcome.ending in {"", "out of time", "interrupted"}
+            return Certificate.none("no bound was reached in the time given" if early else outcome.ending)
         self._probe()
         best = self.run.best
         if best is not None and outcome.x is not None:
@@ -212,18 +214,32 @@ class Milp(OneShot):
 
     def _infeasible(self, goal: ResolvedGoal) -> Certificate:
         """Which limits conflict, and the least value each could take while the others hold."""
+        run, exact = self.run, self.view.view.exact
+        if run.best is not None and exact:
+            raise ViewMismatch(
+                f"the MILP view of {type(run.problem).__name__} calls the goal infeasible, but the "
+                f"referee has a feasible point: {run.best[1]}."
+            )
+        if run.best is not None:
+            return Certificate.none(
+                "the view, which approximates the referee, has no point within the limits"
+            )
         sentences = []
+        alone = False
         for limit in goal.limits:
             objective = Objective(limit.metric, "min" if limit.sense == "<=" else "max", limit.unit)
             others = tuple(v for v in goal.limits if v is not limit)
             word = "least" if limit.sense == "<=" else "largest"
             outcome = self._minimize(objective, self._constraints(others), None)
             held = ", with the other limits held" if others else ""
-            if outcome.x is None and others:
+            if outcome.infeasible and others:
                 outcome = self._minimize(objective, [], None)
                 held = ", with no other limit"
-            if outcome.x is None:
+            alone |= outcome.infeasible
+            if outcome.x is None or outcome.ending:
                 continue
+            if run.evaluations_left != 0:
+                self.view.check_answer(outcome.x, run)
             value = self.view.linear.metrics[limit.metric].value(outcome.x)
             if limit.sign * (value - limit.bound) > 0:
                 reach = units.show(value, limit.unit, 6)
@@ -232,19 +248,16 @@ class Milp(OneShot):
                 )
             else:
                 sentences.append(f"'{limit}' alone can be met")
-        said = "; ".join(sentences) or "the view has no feasible point whatever the limits"
-        exact = self.view.view.exact
-        if self.run.best is not None and exact:
-            raise ViewMismatch(
-                f"the MILP view of {type(self.run.problem).__name__} calls the goal infeasible, but the "
-                f"referee has a feasible point: {self.run.best[1]}."
-            )
-        return Certificate(
-            "proven" if exact else "none",
-            statement=f"no point meets the limits: {said}",
-            exact=exact,
-            infeasible=True,
+        if alone or not goal.limits:
+            sentences = ["the view has no feasible point whatever the limits"]
+        said = (
+            f"no point meets the limits: {'; '.join(sentences)}" if sentences else "no point meets the limits"
         )
+        if run.best is not None:
+            return Certificate.none(
+                "HiGHS calls the view infeasible, but what it found on the way is feasible"
+            )
+        return Certificate("proven" if exact else "none", statement=said, exact=exact, infeasible=True)
 
     def _sweep(self, start: np.ndarray | None) -> Certificate:
         first, second = self.run.goal.objectives
@@ -262,14 +275,14 @@ class Milp(OneShot):
                 if not reached:
                     return self._infeasible(self.run.goal)
                 break
-            if outcome.x is None or outcome.out_of_time or outcome.interrupted:
-                return self._stopped("interrupted" if outcome.interrupted else "out of time", len(reached))
+            if outcome.x is None or outcome.ending:
+                return self._stopped(outcome.ending or "no answer", len(reached))
             best = row[first].value(outcome.x)
             slack = SLACK * row[first].size(outcome.x)
             held = _at_least_as_good(first, row[first], best, slack)
             again = self._minimize(second, [*limits, *extra, held], outcome.x, series=True)
-            if again.x is None or again.out_of_time or again.interrupted:
-                return self._stopped("interrupted" if again.interrupted else "out of time", len(reached))
+            if again.x is None or again.ending:
+                return self._stopped(again.ending or "HiGHS takes its own answer back", len(reached))
             if outcome.bound is not None:
                 proven &= (
                     abs(best - first.sign * outcome.bound) <= self.gap * max(abs(best), 1e-300) + 2 * slack
