@@ -24,7 +24,7 @@ Mend = Callable[[Batch], Batch]
 def mender(problem: Problem, goal: ResolvedGoal) -> Mend | None:
     """What repairs a batch of the problem under a goal; None where the problem does not say how."""
     method = getattr(problem, "repair", None)
-    if method is None:
+    if not callable(method):
         return None
     given = (goal,) if len(inspect.signature(method).parameters) > 1 else ()
     name, space = type(problem).__name__, problem.space

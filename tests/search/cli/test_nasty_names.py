@@ -36,6 +36,10 @@ class Nasty(ts.Problem, cost="fast"):
     _columns = ts.Int(0, 1)
     self = ts.Int(0, 1)
     μ = ts.Int(0, 1)
+    repair = ts.Bool()
+    summary = ts.Bool()
+    figures = ts.Bool()
+    headline = ts.Bool()
 
     cost = ts.Metric("s", "min", at_most=90.0)
     score = ts.Metric("1", "max")
@@ -89,6 +93,7 @@ class Linear(ts.Problem):
         return ts.MilpView(made, metrics, decode, encode)
 """
 VARIABLES = ["workers", "seed", "limit", "space", "failed", "file", "params", "_columns", "self", "μ"]
+VARIABLES += ["repair", "summary", "figures", "headline"]
 METRICS = ["cost", "score", "role", "row", "limits", "feasible", "point", "größe"]
 
 
