@@ -57,15 +57,24 @@ SCALE = {"cpu": 1.0, "gpu": 300.0, "accelerator": 300.0}
 
 
 def plan(
-    shapes: int = SHAPES, families: Iterable[str] | None = None, seed: int = 0, kind: str = "cpu"
+    device: Device, shapes: int = SHAPES, families: Iterable[str] | None = None, seed: int = 0
 ) -> list[Case]:
-    """The cases of a calibration: `shapes` a family and dtype, more where a family has more terms."""
+    """The cases of a calibration: `shapes` a family and dtype, more where a family has more terms.
+
+    On a CPU the largest arrays outgrow its last cache, as far as its memory holds them.
+    """
+    most = 0.0
+    if device.kind == "cpu":
+        *caches, memory = (float(device.level(name).capacity) for name in device.levels)
+        most = min(max(caches) / 2, memory / 32)  # elements: 4 caches of fp32 read and written
     chosen = dict(PLAN) if families is None else {name: dict(PLAN)[_known(name)] for name in families}
     return [
         case
         for family, dtypes in chosen.items()
         for dtype in dtypes
-        for case in cases(family, dtype, round(shapes * WEIGHTS.get(family, 1.0)), seed, SCALE[kind])
+        for case in cases(
+            family, dtype, round(shapes * WEIGHTS.get(family, 1.0)), seed, SCALE[device.kind], most
+        )
     ]
 
 
@@ -96,7 +105,7 @@ def calibrate(
     target = probe() if device is None else device
     where = timed_on(target)
     same_card(target)
-    drawn = plan(shapes, families, seed, target.kind)
+    drawn = plan(target, shapes, families, seed)
     timing = time_cases(drawn, device=where, passes=passes, seed=seed, progress=progress)
     return fitted(target, drawn, timing.seconds, timing.spread)
 

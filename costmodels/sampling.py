@@ -26,19 +26,27 @@ class Case:
     group: float
 
 
-def cases(family: str, dtype: str, count: int, seed: int = 0, scale: float = 1.0) -> list[Case]:
+def cases(
+    family: str, dtype: str, count: int, seed: int = 0, scale: float = 1.0, most: float = 0.0
+) -> list[Case]:
     """`count` shapes of a family. scale: how much more work than one CPU core takes (a GPU: 1000).
+    most: elements that streaming families reach at least, so that some shapes outgrow every cache.
 
     >>> [case.shape["width"] > 0 for case in cases("softmax", "fp32", 3)]
     [True, True, True]
     """
-    if family not in _DRAWS:
-        raise DataError(f"no shapes to time for '{family}'; {nearest(family, _DRAWS)}")
+    known = [*_DRAWS, *_STREAMS]
+    if family not in known:
+        raise DataError(f"no shapes to time for '{family}'; {nearest(family, known)}")
     rng = np.random.default_rng([seed, *family.encode(), *dtype.encode()])
     drawn = []
     # One coordinate is stratified: the size that decides the memory level.
     for number, place in enumerate(rng.permutation(count)):
-        shape = _DRAWS[family](rng, (place + rng.random()) / count, scale)
+        at = (place + rng.random()) / count
+        if family in _STREAMS:
+            shape = _STREAMS[family](rng, _log(2**10, max(6e6, most / scale), at) * scale)
+        else:
+            shape = _DRAWS[family](rng, at, scale)
         drawn.append(Case(family, dtype, {k: float(v) for k, v in shape.items()}, float(number)))
     return drawn
 
@@ -78,14 +86,17 @@ def _decode(rng: Rng, at: float, scale: float) -> dict[str, float]:
             "head_dim": dim}  # fmt: skip
 
 
-def _elementwise(rng: Rng, at: float, scale: float) -> dict[str, float]:
-    elements = round(_log(2**10, 6e6, at) * scale)
+def _elementwise(rng: Rng, elements: float) -> dict[str, float]:
     kind = _pick(rng, 0, 1, 2)
-    return {"elements": elements, "reads": 2 if kind == 1 else 1, "writes": 1, "operations": (0, 1, 10)[kind]}
+    return {
+        "elements": round(elements),
+        "reads": 2 if kind == 1 else 1,
+        "writes": 1,
+        "operations": (0, 1, 10)[kind],
+    }
 
 
-def _rows(rng: Rng, at: float, scale: float) -> dict[str, float]:
-    elements = _log(2**10, 6e6, at) * scale
+def _rows(rng: Rng, elements: float) -> dict[str, float]:
     width = round(_log(64, 8192, rng.random()))
     return {"rows": max(round(elements / width), 1), "width": width}
 
@@ -124,13 +135,15 @@ _DRAWS: dict[str, Callable[[Rng, float, float], dict[str, float]]] = {
     "gemm": _gemm,
     "attention_prefill": _prefill,
     "attention_decode": _decode,
-    "elementwise": _elementwise,
-    "softmax": _rows,
-    "layer_norm": _rows,
     "quantize": _quantize,
     "dequantize": _quantize,
     "gather": _gather,
     "scatter": _gather,
     "sort": _sort,
     "layer": _layer,
+}
+_STREAMS: dict[str, Callable[[Rng, float], dict[str, float]]] = {
+    "elementwise": _elementwise,
+    "softmax": _rows,
+    "layer_norm": _rows,
 }

@@ -79,7 +79,7 @@ def run(
 
     target = find_device("host") if device is None else device
     where = timed_on(target)
-    drawn = plan(shapes, families, seed, target.kind)
+    drawn = plan(target, shapes, families, seed)
     timing = time_cases(drawn, where, passes, seed, progress)
     rows = []
     for (family, dtype), part in samples(drawn, timing.seconds, timing.spread).items():

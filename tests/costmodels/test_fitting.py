@@ -11,7 +11,6 @@ from tradespace.costmodels import calibration, conformal, fitting, profiles, shi
 from tradespace.costmodels.accuracy import accuracy
 from tradespace.costmodels.coefficients import find, shipped
 from tradespace.costmodels.fitting import Samples
-from tradespace.costmodels.sampling import cases
 from tradespace.costmodels.tiles import BOUNDS
 from tradespace.errors import DataError
 from tradespace.hardware import device
@@ -180,7 +179,7 @@ def synthetic_host(noise=0.05):
     """Timings of a whole calibration, made by a host of known coefficients."""
     rng = np.random.default_rng(6)
     host = probe()
-    drawn = [c for c in calibration.plan(shapes=25) if c.family != "layer"]
+    drawn = [c for c in calibration.plan(probe(), shapes=25) if c.family != "layer"]
     seconds = np.empty(len(drawn))
     for index, case in enumerate(drawn):
         one = {name: np.array([value]) for name, value in case.shape.items()}
@@ -233,10 +232,23 @@ def touched(host, case):
     return float(features.traffic["l1"][0])
 
 
-def test_sampled_shapes_touch_every_memory_level():
+@pytest.mark.parametrize(
+    "caches",
+    [
+        {},
+        {"l1": 2.0**15, "l2": 2.0**20},
+        {"l1": 2.0**15, "l2": 2.0**18, "l3": 2.0**20},
+        {"l1": 48 * 2.0**10, "l2": 2.0**21, "l3": 300 * 2.0**20},
+        {"l1": 2.0**16, "l2": 2.0**21, "l3": 2.0**30},
+    ],
+    ids=["none reported", "no L3", "1 MiB", "300 MiB", "1 GiB"],
+)
+def test_sampled_shapes_touch_every_memory_level(caches, monkeypatch):
+    monkeypatch.setattr("tradespace.hardware.host._caches", lambda: caches)
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**24}[name])
     host = probe()
     for family in ("elementwise", "softmax", "layer_norm"):
-        drawn = cases(family, "fp32", 25)
+        drawn = [case for case in calibration.plan(host, 25, (family,)) if case.dtype == "fp32"]
         working = [touched(host, case) for case in drawn]
         inner = [host.level(level).capacity for level in ("l1", "l2", "l3")]
         counts = np.histogram(working, bins=[0, *inner, np.inf])[0]

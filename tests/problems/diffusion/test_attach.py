@@ -6,17 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor, nn
 
-from tradespace.errors import SpaceError
-from tradespace.problems.diffusion.attach import attach
-from tradespace.problems.diffusion.diffusers_blocks import FAMILIES, BlockCall
-from tradespace.problems.diffusion.dit import DiTConfig, VideoDiT
-from tradespace.problems.diffusion.flow import noise
-from tradespace.problems.diffusion.sampling import sample
-from tradespace.problems.diffusion.schedule import Schedule
-from tradespace.problems.diffusion.selection import Weights
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from torch import Tensor, nn  # noqa: E402
+
+from tradespace.errors import SpaceError  # noqa: E402
+from tradespace.problems.diffusion.attach import attach  # noqa: E402
+from tradespace.problems.diffusion.diffusers_blocks import FAMILIES, BlockCall  # noqa: E402
+from tradespace.problems.diffusion.dit import DiTConfig, VideoDiT  # noqa: E402
+from tradespace.problems.diffusion.flow import noise  # noqa: E402
+from tradespace.problems.diffusion.sampling import sample  # noqa: E402
+from tradespace.problems.diffusion.schedule import Schedule  # noqa: E402
+from tradespace.problems.diffusion.selection import Weights  # noqa: E402
 
 TINY = DiTConfig(frames=4, side=16, patch=(2, 4, 4), width=48, blocks=2, heads=2, mlp_ratio=2, classes=4)
 BUDGETS = (1.0, 0.5, 0.0, 0.25, 1.0, 0.5)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from tradespace.errors import SpaceError
-from tradespace.problems.diffusion.dit import DiTConfig, VideoDiT
-from tradespace.problems.diffusion.parallel import Group, SharedRun, sample_with_processes
-from tradespace.problems.diffusion.sampling import sample
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
+from tradespace.errors import SpaceError  # noqa: E402
+from tradespace.problems.diffusion.dit import DiTConfig, VideoDiT  # noqa: E402
+from tradespace.problems.diffusion.parallel import Group, SharedRun, sample_with_processes  # noqa: E402
+from tradespace.problems.diffusion.sampling import sample  # noqa: E402
 
 TINY = DiTConfig(frames=6, side=12, patch=(2, 4, 4), width=48, blocks=2, heads=2, mlp_ratio=2, classes=4)
 BUDGETS = (1.0, 0.5, 0.0, 0.3, 1.0, 0.7)  # 27 tokens: shares that two ranks cannot split evenly

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from tradespace.errors import DataError, SpaceError
-from tradespace.problems.diffusion import scenes
-from tradespace.problems.diffusion.dit import DiTConfig, VideoDiT, modulated, parameter_count
-from tradespace.problems.diffusion.flow import flow_loss
-from tradespace.problems.diffusion.layers import Layer, modulations
-from tradespace.problems.diffusion.sampling import sample
-from tradespace.problems.diffusion.schedule import Schedule
-from tradespace.problems.diffusion.selection import Weights, score, select
-from tradespace.problems.diffusion.tokens import TokenRun, sparse_block, whole_block
-from tradespace.problems.diffusion.training import Recipe, Training, pretrained, weights_path
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
+from tradespace.errors import DataError, SpaceError  # noqa: E402
+from tradespace.problems.diffusion import scenes  # noqa: E402
+from tradespace.problems.diffusion.dit import DiTConfig, VideoDiT, modulated, parameter_count  # noqa: E402
+from tradespace.problems.diffusion.flow import flow_loss  # noqa: E402
+from tradespace.problems.diffusion.layers import Layer, modulations  # noqa: E402
+from tradespace.problems.diffusion.sampling import sample  # noqa: E402
+from tradespace.problems.diffusion.schedule import Schedule  # noqa: E402
+from tradespace.problems.diffusion.selection import Weights, score, select  # noqa: E402
+from tradespace.problems.diffusion.tokens import TokenRun, sparse_block, whole_block  # noqa: E402
+from tradespace.problems.diffusion.training import Recipe, Training, pretrained, weights_path  # noqa: E402
 
 TINY = DiTConfig(frames=4, side=16, patch=(2, 4, 4), width=48, blocks=2, heads=2, mlp_ratio=2, classes=4)
 
