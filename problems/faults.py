@@ -10,8 +10,7 @@ import functools
 import inspect
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar
@@ -54,40 +53,53 @@ def named(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
 
 
-@contextmanager
-def blamed(function: Callable[..., Any]) -> Iterator[None]:
-    """Turns what a function raises into an EvaluationError that names it and the line at fault."""
-    try:
-        yield
-    except (TradespaceError, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:
-        code = getattr(inspect.unwrap(function), "__code__", None)
-        place = where(error, code.co_filename if code else None)
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise EvaluationError(f"{named(function)} raised {said}{place}") from error
+def fault(function: Callable[..., Any], error: BaseException) -> EvaluationError:
+    """What a function raised, naming it and the line at fault."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    place = where(error, code.co_filename if code else None)
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return EvaluationError(f"{named(function)} raised {said}{place}")
 
 
 def told(function: Function) -> Function:
-    """A function whose faults are one sentence (see `blamed`)."""
+    """A function whose faults are one sentence; those that are sentences already pass."""
     if hasattr(function, MARK):
         return function
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def called(*given: Any, **more: Any) -> Any:
-            with blamed(function):
+            try:
                 yield from function(*given, **more)
+            except (TradespaceError, MemoryError):
+                raise
+            except (Exception, SystemExit) as error:
+                raise fault(function, error) from error
 
     else:
 
         @functools.wraps(function)
         def called(*given: Any, **more: Any) -> Any:
-            with blamed(function):
+            try:
                 return function(*given, **more)
+            except (TradespaceError, MemoryError):
+                raise
+            except (Exception, SystemExit) as error:
+                raise fault(function, error) from error
 
     setattr(called, MARK, True)
     return called  # type: ignore[return-value]
+
+
+def properties(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties of a class body, wrapped: limits, bounds and shapes may name them."""
+    found: dict[str, Any] = {}
+    for name, member in body.items():
+        if isinstance(member, property) and member.fget is not None:
+            found[name] = member.getter(told(member.fget))
+        elif isinstance(member, functools.cached_property):
+            found[name] = functools.cached_property(told(member.func))
+    return found
 
 
 def wrapped(

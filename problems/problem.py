@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import EvaluationError, SpaceError, nearest
 from .batch import Batch
 from .digest import digest, encode, source
-from .faults import wrapped
+from .faults import properties, wrapped
 from .goal import Goal, Metric, ResolvedGoal
 from .names import SETTINGS, attributes, check_declared, check_parameters, check_settings, in_class_line
 from .scoring import Scores, evaluate
@@ -140,7 +140,7 @@ class ProblemType(type):
                     "write ts.param(factory=lambda: ...)."
                 )
         namespace |= {k: _attribute(k, bases) for k in everything if k in attributes(Problem)} | said
-        namespace |= wrapped(namespace, bases, HOOKS, __name__)
+        namespace |= properties(namespace) | wrapped(namespace, bases, HOOKS, __name__)
         namespace["__annotations__"] = annotations
         namespace["_declared"] = everything
         made = super().__new__(cls, name, bases, namespace, **settings)

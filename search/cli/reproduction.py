@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
+from ...problems.faults import told
 from ...problems.registry import load
 from ..folder import check_writable
+from ..own import heard
 from ..plots import write_figures
 from .arguments import read_options
-from .console import console, print_json, print_rows
+from .console import console, note, print_json, print_rows
 
 SHARED = ("workload", "assumptions", "mechanism", "source")
 """Columns of text that tend to repeat from row to row."""
@@ -47,13 +49,15 @@ def reproduce_problem(name: str, arguments: list[str], folder: Path | None, json
     paths: list[Path] = []
     with console(stderr=True).status(f"reproducing {name}") as status:
         found = []
-        for row in produce(**given):
+        for row in told(produce)(**given):
             found.append(dict(row))
             status.update(f"reproducing {name}: {len(found)} figures, the last: {row.get('quantity', '')}")
         if folder is not None and draw is not None:
             status.update(f"drawing {name}")
             taken = inspect.signature(draw).parameters
-            paths = write_figures(draw(**{n: v for n, v in given.items() if n in taken}), folder)
+            with heard(note, "pictures"):
+                drawn = told(draw)(**{n: v for n, v in given.items() if n in taken})
+                paths = write_figures(drawn, folder)
     if json:
         print_json({"problem": name, "rows": found, "figures": [str(path) for path in paths]})
         return

@@ -39,7 +39,12 @@ class Faulty(Said, ts.Problem):
     a = ts.Int(0, 40)
     b = ts.Int(0, 400)
 
-    loss = ts.Metric("1", "min")
+    loss = ts.Metric("1", "min", at_most="ceiling")
+
+    @property
+    def ceiling(self):
+        self.fail("ceiling")
+        return 500.0
 
     def prepare(self):
         self.fail("prepare")
@@ -95,7 +100,7 @@ def search(at: str, *more: str) -> int:
     return command("run", "faulty.py:Faulty", "--at", at, "--evals", "100", *more)
 
 
-@pytest.mark.parametrize("at", ["prepare", "milp_view", "guesses"])
+@pytest.mark.parametrize("at", ["prepare", "milp_view", "guesses", "ceiling"])
 def test_what_a_search_needs_ends_it_in_one_sentence_with_file_and_line(
     at: str, faulty: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

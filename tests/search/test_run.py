@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -322,6 +323,25 @@ def test_ctrl_c_ends_the_process_cleanly(tmp_path, workers):
     assert out.split()[:2] == ["interrupted", "True"]
     assert process.returncode == 0
     assert "Traceback" not in err
+
+
+COMMAND = "import sys; from tradespace.search.cli import main; main(sys.argv[1:])"
+
+
+def test_a_command_struck_by_ctrl_c_saves_and_prints_its_answer_and_exits_with_130(tmp_path):
+    rows, runs = tmp_path / "rows.bin", tmp_path / "runs"
+    words = ["run", f"{counted_file(tmp_path)}:Counted", "--pause", "0.02", "--evals", "60000", "--solver",
+             "random", "--runs", str(runs), "--storage", "none", "--json"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True, env={**os.environ, "COUNTED_ROWS": str(rows)},
+    )  # fmt: skip
+    wait_for(lambda: rows.exists() and rows.stat().st_size > 40_000, process)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["stop_reason"] == "interrupted"
+    assert ts.Result.load(json.loads(out)["run_dir"]).feasible
 
 
 # --- failures, starts ----------------------------------------------------------------------------------
