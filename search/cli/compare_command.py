@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from ...errors import DataError
 from ...problems.registry import entries
 from ...solvers.base import Budget
-from ..comparison.compare import Comparison, compare
+from ..comparison.compare import LEFT_OUT, Comparison, compare
 from ..folder import RunFolder, check_writable, find_run
 from ..own import heard
 from ..run import now
@@ -91,7 +92,8 @@ def compare_solvers(
         DEFAULT_EVALUATIONS if nothing else evals, DEFAULT_SECONDS if seconds is None else seconds, gap
     )
     bar = Bar(seeds * len([n for n in solvers.split(",") if n.strip()]), enabled=not json)
-    with bar.progress:
+    with bar.progress, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f".* {LEFT_OUT}")  # printed below the table
         found, struck = answer_of(
             lambda: compare(
                 problem, solvers, goal=wish.goal, budget=budget, seeds=seeds, workers=workers, observer=bar

@@ -7,6 +7,7 @@ is listed with its reason, the others run.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ Array = npt.NDArray[Any]
 CLOSE, ROUNDING = 0.01, 1e-12
 CHECKPOINTS = 60
 ONE_RUN = ("exhaustive",)
+LEFT_OUT = "did not run:"
 Observer = Callable[[str, int, Session], None]
 Steps = Callable[[Session, Quality], tuple[Array, Array]]
 Clock = Callable[[Session, Array], Array]
@@ -105,7 +107,7 @@ class Comparison:
         traces = self.of(solver)
         if not traces:
             why = self.refused.get(solver, f"it was not compared; {nearest(solver, self.solvers)}")
-            raise SolverUnavailable(f"{solver} did not run: {why}")
+            raise SolverUnavailable(f"{solver} {LEFT_OUT} {why}")
         values = np.array([t.value for t in traces])
         found = values[np.isfinite(values)]
         reached = [r for t in traces if (r := self.reached(t)) is not None]
@@ -196,7 +198,7 @@ class Comparison:
         lines = [f"# {self.problem}: {len(self.solvers)} solvers, {self.seeds} seeds", self._asked(), ""]
         lines += [table(heads, [tuple(self.cells(name)) for name in self.solvers]), ""]
         lines += [f"Ranks of the seeds' values. {self.ranking.statement()}", ""]
-        lines += [f"- {name} did not run: {reason}" for name, reason in self.refused.items()]
+        lines += [f"- {name} {LEFT_OUT} {reason}" for name, reason in self.refused.items()]
         lines += [f"- {note}" for note in self.notes]
         return "\n".join(lines).rstrip() + "\n"
 
@@ -267,7 +269,8 @@ def compare(
 
     solvers: names, or one text of names with commas. seeds: runs of each solver, seeds 0 to seeds - 1
     (a solver without randomness runs once). observer: called with solver, seed and session as runs
-    advance. A solver that cannot take the problem, or fails, is in `refused` with the reason.
+    advance. A solver that cannot take the problem, or fails, is warned of and in `refused`, with
+    the reason.
     Raises SolverUnavailable where no solver takes the problem, or a name is unknown; the first failure
     where all fail. Ctrl-C is raised again as a KeyboardInterrupt whose `result` compares the runs that ended.
 
@@ -325,6 +328,8 @@ def compare(
     found = judge(problem, resolved, budget, seeds, finished, refused, _steps, _clock, notes)
     if interrupted:
         raise Interrupted(found)
+    for name, reason in refused.items():
+        warnings.warn(f"{name} {LEFT_OUT} {reason}", stacklevel=2)
     return found
 
 

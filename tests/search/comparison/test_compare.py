@@ -108,7 +108,10 @@ def test_a_solver_that_fails_midway_is_listed_and_the_others_run(monkeypatch: py
         raise ViewMismatch("the view and the referee disagree.")
 
     monkeypatch.setattr("tradespace.solvers.milp.Milp.solve", fail)
-    found = compare(ts.problem("knapsack", items=8), "milp,random", budget=ts.Budget(evaluations=50), seeds=2)
+    with pytest.warns(UserWarning, match="^milp did not run: the view and the referee disagree"):
+        found = compare(
+            ts.problem("knapsack", items=8), "milp,random", budget=ts.Budget(evaluations=50), seeds=2
+        )
     assert found.refused["milp"] == "the view and the referee disagree."
     assert {t.solver for t in found.traces} == {"random"}
     assert "milp did not run: the view and the referee disagree." in str(found)
