@@ -118,7 +118,8 @@ def recorded_solver(record: Mapping[str, Any]) -> str:
     """The name of a run's solver. Raises SolverUnavailable for one that was given as an object."""
     name = str(record["solver"])
     try:
-        make(name)
+        if name != "auto":
+            make(name)
     except SolverUnavailable:
         if ":" not in name:
             raise SolverUnavailable(

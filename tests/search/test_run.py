@@ -470,7 +470,7 @@ def test_an_error_of_the_users_own_code_is_no_damage_of_the_run(tmp_path: Path) 
     record = run / "run.json"
     record.write_text(record.read_text().replace('"solver": "random"', '"solver": "auto"'))
     (tmp_path / "licence").unlink()
-    with pytest.raises(ts.DataError, match=r"Picky.milp_view in '.*picky.py' raised ValueError: no licence"):
+    with pytest.raises(ts.EvaluationError, match=r"Picky.milp_view raised ValueError: no licence at .*picky"):
         resume(run)
     record.write_text(record.read_text().replace('"seed": 0', '"seed": "zero"'))
     (tmp_path / "licence").touch()
