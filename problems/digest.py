@@ -7,16 +7,18 @@ may hold an address and two equal problems would differ.
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import inspect
 import json
 import sys
 from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ from .sources import Target, defines
 
 REFEREE = ("score", "evaluate", "prepare", "ready")
 """Methods of a problem that are called to score it."""
+CONSTANTS = (bool, int, float, str, Path, enum.Enum, tuple, frozenset, np.ndarray, np.generic)
+
+_above: ContextVar[frozenset[int]] = ContextVar("functions being followed", default=frozenset())
 
 
 def encode(value: Any, what: str = "a parameter") -> Any:
@@ -58,6 +63,8 @@ def encode(value: Any, what: str = "a parameter") -> Any:
         return {"set": sorted((encode(v, what) for v in value), key=repr)}
     if isinstance(value, Mapping):
         return {str(k): encode(v, what) for k, v in value.items()}
+    if callable(value) and (callee := _callee(value, what)) is not None:
+        return callee
     record = None if isinstance(value, type) else getattr(value, "identity", getattr(value, "record", None))
     if callable(record):
         return encode(record(), what)
@@ -66,8 +73,26 @@ def encode(value: Any, what: str = "a parameter") -> Any:
         return {"type": type(value).__name__, **body}
     raise SpaceError(
         f"{what} is a {type(value).__name__}, which has no digest; use numbers, strings, tuples, arrays, "
-        "dataclasses, or an object with a record() method."
+        "functions, dataclasses, or an object with a record() method."
     )
+
+
+def _callee(value: Any, what: str) -> Any:
+    """A function or a class by all code it reaches, a partial call by its parts; None for another object."""
+    if isinstance(value, functools.partial):
+        return {"partial": encode(value.func, what), "given": encode([value.args, value.keywords], what)}
+    inner = _written(value)
+    if isinstance(inner, FunctionType | type):
+        return {"function": inner.__qualname__, "code": _code_reached(inner)}
+    if isinstance(value, BuiltinFunctionType | np.ufunc):
+        return {"function": f"{getattr(value, '__module__', None) or 'numpy'}.{value.__name__}"}
+    return None
+
+
+def _written(value: Any) -> Any:
+    """The function behind wrappers: of `functools`, of a compiler such as numba."""
+    inner = inspect.unwrap(value)
+    return getattr(inner, "py_func", inner)
 
 
 def digest(data: Any) -> str:
@@ -94,6 +119,21 @@ def files(cls: type) -> dict[str, Path]:
 @cache
 def code(*things: Hashable) -> str:
     """Digest of all code that functions and classes reach: part of the name of what they left on disk."""
+    return _code_reached(*things)
+
+
+def _code_reached(*things: Any) -> str:
+    above = _above.get()
+    if above.issuperset(map(id, things)):  # a table of functions that read the table
+        return "as above"
+    token = _above.set(above | {*map(id, things)})
+    try:
+        return _follow_all(*things)
+    finally:
+        _above.reset(token)
+
+
+def _follow_all(*things: Any) -> str:
     found = _Living()
     for thing in things:
         found.add_class(thing) if isinstance(thing, type) else found.add_function(inspect.unwrap(thing))
@@ -175,7 +215,21 @@ class _Living:
         return True
 
     def _add_cells(self, what: str, functions: list[FunctionType]) -> None:
-        cells = [c for f in functions if (c := _cells(f))]
+        """What functions close over: code is followed, constants are encoded; what may change during a run,
+        such as a list that counts, is left out."""
+        cells = []
+        for function in functions:
+            found = {}
+            for name, value in _closed_over(function):
+                inner = _written(value) if callable(value) else value
+                if isinstance(inner, FunctionType):
+                    self.add_function(inner)
+                elif isinstance(inner, type):
+                    self.add_class(inner)
+                elif isinstance(value, CONSTANTS) and (encoded := _plain(value)) is not None:
+                    found[name] = encoded
+            if found:
+                cells.append(found)
         if cells:
             self.parts[what] = cells
 
@@ -206,7 +260,10 @@ def _plain(value: Any) -> Any:
     try:
         return [encode(value)]
     except SpaceError:
-        return None
+        if not hasattr(value, "__array__") or isinstance(value, np.ndarray | type):
+            return None
+        array = np.asarray(value)  # a table of pandas, a tensor
+        return [repr(array.tolist()) if array.dtype.hasobject else encode(array)]
 
 
 def _names(code: CodeType) -> set[str]:
@@ -226,13 +283,12 @@ def _functions(name: str, member: Any) -> list[FunctionType]:
     return [inner] if isinstance(inner, FunctionType) and not name.startswith("__") else []
 
 
-def _cells(function: FunctionType) -> dict[str, Any]:
-    """The constants that a function closes over; what may change during a run is left out."""
-    found = {}
+def _closed_over(function: FunctionType) -> list[tuple[str, Any]]:
+    """Names and values that a function closes over, the class it stands in left out."""
+    found = []
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # an empty cell
-            if isinstance(cell.cell_contents, bool | int | float | str | Path | enum.Enum):
-                found[name] = encode(cell.cell_contents)
+            found += [(name, cell.cell_contents)] if name != "__class__" else []
     return found
 
 

@@ -10,8 +10,11 @@ import subprocess
 import sys
 import textwrap
 import types
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tradespace as ts
@@ -176,6 +179,57 @@ def test_a_class_executed_from_a_text_or_in_a_module_made_by_hand_travels(
         exec(text, space)
     first, second = (space["found"] for space in spaces)
     assert (first.metrics, first.notes) == (second.metrics, ())  # type: ignore[attr-defined]
+
+
+def test_cells_that_are_run_again_with_other_content_are_another_problem(tmp_path: Path, here: None) -> None:
+    changes = {"OFFSETS": "np.arange(5.0)", "fibonacci": "lambda n: n", "Curve": "Steep"}
+    cells = [
+        DEFINED,
+        "r = ts.solve(Tried(), 'random', budget=50, runs='runs')\n"
+        "print(ts.resume(r, problem=Tried(), budget=60).evaluations)",
+        "class Steep(Curve):\n    def at(self, value):\n        return value + 1.0",
+        *(
+            f"kept, {name} = {name}, {value}\n"
+            "try: ts.resume(r, problem=Tried())\n"
+            "except ts.DataError as error: print('changed', 'has changed since' in str(error))\n"
+            f"{name} = kept"
+            for name, value in changes.items()
+        ),
+        "print(ts.resume(r, problem=Tried(), budget=70).evaluations)",
+    ]
+    assert notebook(tmp_path, "\n\n\n".join(cells)).split() == ["60", *["changed", "True"] * 3, "70"]
+
+
+def test_functions_are_parameters_and_closures_count_by_what_they_close_over() -> None:
+    class Shaped(ts.Problem):
+        """A curve given as a function."""
+
+        curve: Callable[[object], object] = ts.param(factory=lambda: np.square)
+
+        a = ts.Int(-20, 2_000)
+
+        loss = ts.Metric("1", "min")
+
+        def evaluate(self, x: ts.Batch) -> dict[str, object]:
+            return {"loss": self.curve(x.a - 3.0)}
+
+    def scaled(by: object) -> Callable[[object], object]:
+        return lambda value: np.abs(value * by).sum(-1) if np.ndim(by) else np.abs(value * by)
+
+    curves = [np.square, np.abs, scaled(2.0), scaled(3.0), scaled(np.float64(3.5)), partial(np.add, 2.0)]
+    assert len({Shaped(curve=curve).digest for curve in curves}) == len(curves)
+    assert Shaped(curve=scaled(2.0)).digest == Shaped(curve=scaled(2.0)).digest
+    table: dict[str, object] = {}
+    exec("def first(v): return v * TABLE['scale']\ndef second(v): return TABLE['first'](v)", table)
+    table["TABLE"] = {"scale": 1.0, "first": table["first"], "second": table["second"]}
+    before = Shaped(curve=table["second"]).digest
+    table["TABLE"]["scale"] = 2.0  # type: ignore[index]
+    assert Shaped(curve=table["second"]).digest != before
+    arrays = [Shaped(curve=scaled(np.arange(2.0) + k)).digest for k in (0, 0, 1)]
+    assert arrays[0] == arrays[1] != arrays[2]
+    for curve in curves[:4]:
+        alone, shared = (ts.solve(Shaped(curve=curve), "exhaustive", workers=n) for n in (1, 2))
+        assert (shared.metrics, shared.notes) == (alone.metrics, ())
 
 
 # --- runs of such classes ---------------------------------------------------------------------------
