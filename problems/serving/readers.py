@@ -9,6 +9,7 @@ tokens are no requests: they are left out and counted.
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ class Records:
 
 
 def _missing(cell: object) -> bool:
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING)
+    return cell is None or cell != cell or (isinstance(cell, str) and cell.strip().lower() in MISSING)
 
 
 def read_trace(path: str | Path, form: str | None = None, zone: str = "UTC") -> Trace:
@@ -137,7 +138,7 @@ def trace_of(records: Records, form: str | None = None) -> Trace:
         trace = FORMATS[form][1](records)
     except UNREADABLE as error:
         raise DataError(f"{name} cannot be read as a trace: {type(error).__name__}: {error}") from None
-    if trace.left_out:
+    if trace.left_out and multiprocessing.parent_process() is None:  # workers need not say it again
         warnings.warn(
             f"{trace.left_out:,} of {len(records.rows):,} rows of {name} have no input or no output tokens; "
             "they are left out.",
