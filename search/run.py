@@ -86,6 +86,8 @@ def solve(
     problem, goal, budget, pick = a_problem(problem), a_goal(goal), a_budget(budget), a_pick(pick)
     seed, workers = whole("seed", seed, 0), whole("workers", workers, 1)
     runs = None if runs is None else a_path("runs", runs)
+    if study is not None and not (isinstance(study, str) and study.strip()):
+        raise DataError(f"study must be the name of a study, got {study!r}.")
     resolved = goal.resolve(problem)
     if study is None:
         chosen, reason = select(solver, problem, resolved, budget)

@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from ...errors import TradespaceError
+from ...errors import DataError, TradespaceError
 from . import answering, looking, searching
 from .options import app
 
@@ -80,12 +81,20 @@ def _misused(error: Any) -> None:
         fail(f"{words[0].lower()}{words[1:]}{remedy}")
 
 
+def _readable(words: Sequence[str]) -> None:
+    """Raises DataError for a word that is no text, or that no file could be called."""
+    for word in words:
+        if "\0" in word or any("\ud800" <= c <= "\udfff" for c in word):
+            raise DataError(f"the argument {ascii(word)[:80]} is no text in UTF-8.")
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors become one sentence and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.unraisablehook = _not_lost
     warnings.showwarning = _noted
     try:
+        _readable(sys.argv[1:] if arguments is None else arguments)
         sys.exit(app(args=arguments, prog_name="optimize", standalone_mode=False) or 0)
     except Misuse as error:
         _misused(error)
@@ -107,3 +116,10 @@ def main(arguments: list[str] | None = None) -> Any:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        from .console import fail
+
+        fail(f"cannot use '{str(error.filename)[:80]}': {error.strerror}.")
+        sys.exit(2)

@@ -132,6 +132,7 @@ WAYS: dict[str, list[tuple[str, str]]] = {
         ("mine.py:Mine --runs taken", "taken"),
         ("mine.py:Mine --storage nowhere://x", "nowhere"),
         ("mine.py:Mine --study both --solver random", "--study"),
+        ("mine.py:Mine --study=", "study"),
         ("mine.py:Mine --sed 3", "'--seed'"),
         ("mine.py:Mine extra", "'extra'"),
         ("mine.py:Mine --dry=1", "--dry"),
@@ -419,6 +420,15 @@ def test_a_command_called_wrongly_says_so_in_one_sentence(
         "runs",
     }
     assert not left
+
+
+@pytest.mark.parametrize("word", ["\udcff", "a\0b", "long"])
+@pytest.mark.parametrize("command", ["run", "resume", "devices", "render"])
+def test_an_argument_that_is_no_text_or_no_path_is_refused(cli: Cli, command: str, word: str) -> None:
+    shown = cli(command, word.replace("long", 5000 * "x"))
+    assert shown.code == 2
+    assert shown.err.startswith("error: ")
+    assert "Traceback" not in shown.err
 
 
 def test_every_command_is_called_wrongly() -> None:
