@@ -1,6 +1,6 @@
 """LLM-Mesh against its bars.
 
-    python benchmarks/mesh.py [--trace FILE] [paper] [noise] [packing] [speed] [policy] [live]
+    python benchmarks/mesh.py [--trace FILE] [paper] [level] [noise] [packing] [speed] [policy] [live]
 
 FILE: the SLINFER artefact's trace of 128 functions (JSON, may be gzipped); else a generated trace, on
 which the published ranges need not hold. Seconds are of the process (CPU).
@@ -20,7 +20,7 @@ from lines import show
 import tradespace as ts
 from tradespace.costmodels.architectures import architecture
 from tradespace.problems.serving.mesh import paper as known
-from tradespace.problems.serving.mesh.cluster import published
+from tradespace.problems.serving.mesh.cluster import TOKENS, ServiceLevel, published
 from tradespace.problems.serving.mesh.paper import COUNTS, GAINS, SIZES, SYSTEMS
 from tradespace.problems.serving.mesh.placement import LlmMeshPlacement
 from tradespace.problems.serving.mesh.policy import POLICIES
@@ -29,7 +29,7 @@ from tradespace.problems.serving.mesh.reproduce import ARTEFACT, VARIANTS, met_b
 from tradespace.problems.serving.mesh.simulate import simulate
 from tradespace.problems.serving.mesh.workload import generated, jittered, read_functions
 
-PARTS = ("paper", "noise", "packing", "speed", "policy", "live")
+PARTS = ("paper", "level", "noise", "packing", "speed", "policy", "live")
 
 
 def paper(trace: Path | None) -> None:
@@ -71,6 +71,27 @@ def paper(trace: Path | None) -> None:
     worst = max(gaps, key=lambda gap: abs(gap[0]))
     mean = np.mean([abs(gap) for gap, _ in gaps])
     show("nodes in use, 72 figures: mean error", f"{mean:.3f}", f"largest {worst[0]:+.2f} ({worst[1]})")
+
+
+def level(trace: Path | None) -> None:
+    """Nine cells under both meanings of TPOT: sharing against the rival without, and what misses are."""
+    for size in SIZES:
+        for n in COUNTS:
+            load = read_functions(trace, n, 30.0) if trace else generated(n, 10.0)
+            for tokens in TOKENS:
+                aim, shapes = ServiceLevel(tokens=tokens), [architecture(SIZES[size])] * n
+                full, without = (
+                    simulate(load, published(SIZES[size]), shapes, POLICIES[system], aim)
+                    for system in ("mesh", "mesh without sharing")
+                )
+                refused = ~np.isfinite(full.finish)
+                served_late = int((~full.met & ~refused).sum())
+                show(
+                    f"{n} x {size}, {tokens}: met; late though admitted, of {len(full.met)}",
+                    f"{100 * full.share:.2f} %; {served_late}",
+                    f">= {100 * without.share:.2f} % without sharing, less 1",
+                    full.share >= without.share - 0.01,
+                )
 
 
 def noise(trace: Path | None, repeats: int = 3) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from . import memory
 from .cluster import MAX_CONTEXT, weights
 from .state import MARGIN, Instance, Node, Request
 from .validation import deadlines_hold
@@ -73,21 +74,54 @@ def memory_gap(mesh: Mesh, instance: Instance, request: Request) -> float:
 
 def fits(
     mesh: Mesh, instance: Instance, request: Request, now: float,
-    memory: bool = True, share: bool = True, without: Instance | None = None,
+    room: bool = True, share: bool = True, without: Instance | None = None,
 ) -> bool:  # fmt: skip
     """Whether an instance can take a request: memory, time share, deadlines (shadow validation)."""
     node = instance.node
     if mesh.policy.admission == "limit":
         return instance.batch < mesh.limit(node.kind, instance.model)
-    if memory and memory_gap(mesh, instance, request) > 0:
+    if room and memory_gap(mesh, instance, request) > 0:
         return False
     if share and node.share(mesh.tpot, instance, request) > 1:
         return False
     duration = instance.pace.prefill(request.prompt + request.generated)
-    due = request.base + mesh.tpot * request.generated
+    due = request.due(mesh.tpot)
     if not instance.ready:
-        due += instance.load_seconds
-    return deadlines_hold(node, instance, request, due, duration, now, mesh.tpot, without=without)
+        due += mesh.excused(request, instance.load_seconds)
+    rests = memory.pause(instance, planned(mesh, instance, request), now) if node.kind.elastic else 0.0
+    if rests and not bears(mesh, instance, due - duration, now + rests):
+        return False
+    return deadlines_hold(node, instance, request, due, duration, now, mesh.aim, without=without)
+
+
+def planned(mesh: Mesh, instance: Instance, request: Request) -> float:
+    """Bytes that the cache is to have once a request has joined."""
+    need = instance.required(mesh.expected, request)
+    if need <= instance.planned:
+        return instance.planned
+    return min(need * (1 + mesh.policy.watermark), instance.planned + instance.node.room)
+
+
+def bears(mesh: Mesh, instance: Instance, latest: float, until: float) -> bool:
+    """Whether nobody is late where an instance rests until a time: neither a prompt that must start by
+    `latest`, nor those that it has."""
+    if until > latest:
+        return False
+    if instance.decoding:
+        first = instance.slack + mesh.tpot * instance.iterations
+        if until + instance.pace.decode(len(instance.decoding), instance.cached) > first:
+            return False
+    work, pace = instance.node.running.get(instance.number), instance.pace
+    for r in instance.prefills.values():
+        length = r.prompt + r.generated
+        if work is not None and work.request is r:  # its next token is the second
+            ends = work.start + work.seconds
+            due = (ends if mesh.level.tokens == "mean" else r.due(mesh.tpot)) + mesh.tpot
+            if until + pace.decode(1, length) > due:
+                return False
+        elif until + pace.prefill(length) > r.due(mesh.tpot):
+            return False
+    return True
 
 
 def fits_new(mesh: Mesh, node: Node, request: Request, now: float) -> bool:
@@ -116,8 +150,14 @@ def fits_new(mesh: Mesh, node: Node, request: Request, now: float) -> bool:
     length = request.prompt + request.generated
     if node.share(mesh.tpot) + pace.decode(1, length) / mesh.tpot > 1:
         return False
-    due = request.base + mesh.tpot * request.generated + size / kind.load_rate
-    return deadlines_hold(node, None, request, due, pace.prefill(length), now, mesh.tpot, fresh=pace)
+    load, duration = size / kind.load_rate, pace.prefill(length)
+    due = request.due(mesh.tpot) + mesh.excused(request, load)
+    if kind.elastic and load:
+        opening = mesh.opening(kind, model, need, node.room)
+        allocation = memory.resize_seconds(0.0, opening) if kind.allocates else 0.0
+        if now + load + allocation + duration > due:
+            return False
+    return deadlines_hold(node, None, request, due, duration, now, mesh.aim, fresh=pace)
 
 
 def consolidate(mesh: Mesh, request: Request, now: float, only: Node | None = None) -> bool:
@@ -132,7 +172,7 @@ def consolidate(mesh: Mesh, request: Request, now: float, only: Node | None = No
         victim = _victim(mesh, instance, request, by_memory)
         if victim is None:
             continue
-        if not fits(mesh, instance, request, now, memory=not by_memory, share=by_memory, without=victim):
+        if not fits(mesh, instance, request, now, room=not by_memory, share=by_memory, without=victim):
             continue
         moved = [*victim.decoding.values(), *victim.prefills.values()]
         if not all(find(mesh, r, now, avoid=node) for r in moved):

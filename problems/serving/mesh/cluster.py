@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 from ....costmodels.architectures import Architecture, architecture
 from ....costmodels.serving import iteration_law
@@ -17,18 +18,31 @@ from ....errors import SpaceError
 from ....hardware import Device, device
 from ....units import GiB
 
+TOKENS = ("mean", "deadlines")
 MAX_CONTEXT = 4096
 """Tokens an instance must at least have room for (the published L_min)."""
 
 
 @dataclass(frozen=True)
 class ServiceLevel:
-    """TTFT = min(max(floor, prompt / rate), ceiling) and TPOT, in seconds (section IX-A of the paper)."""
+    """TTFT = min(max(floor, prompt / rate), ceiling) and TPOT, in seconds (section IX-A of the paper).
+
+    tokens: what the TPOT is of, for scheduler, shadow validation and metric alike. "mean": the time from the
+    first token to the last, a token, so that token k is wanted k TPOT after the first one came. "deadlines":
+    each token, k of them due by TTFT + k TPOT, so that an early first token leaves time for the others.
+    """
 
     floor: float = 0.5
     rate: float = 512.0
     ceiling: float = 8.0
     tpot: float = 0.25
+    tokens: Literal["mean", "deadlines"] = "mean"
+
+    def __post_init__(self) -> None:
+        if self.tokens not in TOKENS:
+            raise SpaceError(
+                f"tokens of a service level must be one of {', '.join(TOKENS)}; got {self.tokens!r}."
+            )
 
     def ttft(self, prompt: float) -> float:
         """Seconds to the first token of a prompt.
@@ -40,9 +54,10 @@ class ServiceLevel:
 
     def tightened(self, factor: float) -> ServiceLevel:
         """All times multiplied by a factor: what a scheduler aims at."""
-        return ServiceLevel(
-            self.floor * factor, self.rate / factor, self.ceiling * factor, self.tpot * factor
-        )
+        return replace(
+            self, floor=self.floor * factor, rate=self.rate / factor, ceiling=self.ceiling * factor,
+            tpot=self.tpot * factor,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,33 @@ def dispatch(mesh: Mesh, node: Node, now: float) -> None:
                 ready.append((key, place, instance, prefill))
     if not ready and resume < math.inf:
         mesh.schedule(resume, "resume", node)
-    for _, _, instance, prefill in ready if freely else [min(ready)] if ready else ():
-        iterate(mesh, node, instance, prefill, now)
+    if freely:
+        for _, _, instance, prefill in ready:
+            iterate(mesh, node, instance, prefill, now)
+    elif ready:
+        key, _, instance, prefill = min(ready)
+        if prefill is None or not yields(mesh, node, instance, prefill, key, now):
+            iterate(mesh, node, instance, prefill, now)
+
+
+def yields(mesh: Mesh, node: Node, instance: Instance, prefill: Request, due: float, now: float) -> bool:
+    """Whether a prompt lets the node wait for an instance whose resize ends before the prompt would.
+
+    It does for one whose next token would be late behind the prompt, if the prompt is in time after it.
+    """
+    if mesh.policy.order != "headroom":
+        return False
+    ends = now + instance.pace.prefill(prefill.prompt + prefill.generated)
+    for other in node.instances:
+        work = other.action
+        if work is None or work.state != RUNNING or not other.decoding or other.closing:
+            continue
+        decode = other.pace.decode(len(other.decoding), other.cached)
+        wait = max(work.start + work.seconds - now, 0.0) + decode
+        late = ends + decode > other.slack + mesh.tpot * other.iterations
+        if late and now + wait < ends and ends + wait <= due:
+            return True
+    return False
 
 
 def iterate(mesh: Mesh, node: Node, instance: Instance, prefill: Request | None, now: float) -> None:
@@ -64,7 +89,7 @@ def urgency(mesh: Mesh, instance: Instance, now: float) -> tuple[float, Request 
     prefill, first = None, math.inf
     room = instance.held / instance.per_token - instance.cached
     for r in instance.prefills.values():
-        due = r.base + mesh.tpot * r.generated if headroom else r.arrival
+        due = r.due(mesh.tpot) if headroom else r.arrival
         if due < first and r.prompt + r.generated + 1 <= room:
             prefill, first = r, due
     if len(instance.decoding) > room:

@@ -23,6 +23,14 @@ def resize_seconds(old: float, new: float) -> float:
     return (GROW if new > old else SHRINK) * new
 
 
+def pause(instance: Instance, size: float, now: float) -> float:
+    """Seconds until an instance can run again if its cache is to get this size: no token comes meanwhile."""
+    work, seconds, held_then = instance.action, 0.0, instance.held
+    if work is not None and work.state == RUNNING:
+        seconds, held_then = max(work.start + work.seconds - now, 0.0), work.size
+    return seconds if size <= held_then + ROUNDING else seconds + resize_seconds(held_then, size)
+
+
 def plan(instance: Instance, size: float) -> None:
     """Ask for another size of the cache: the budget changes at once."""
     instance.node.budget += size - instance.planned

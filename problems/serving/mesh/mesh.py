@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ....costmodels.architectures import Architecture
 from . import memory
-from .admission import consolidate, find, find_on
+from .admission import bears, consolidate, find, find_on
 from .cluster import (
     Cluster,
     Limits,
@@ -34,6 +34,7 @@ from .state import (
     PLACED,
     QUEUED,
     REJECTED,
+    ROUNDING,
     Instance,
     Node,
     Request,
@@ -109,6 +110,7 @@ class Mesh:
         """Place a new request, let it queue, or reject it where no node could ever answer in time."""
         request.ttft = self.level.ttft(request.prompt)
         request.base = now + self.aim.ttft(request.prompt)
+        request.limit = now + request.ttft
         if not self._possible(request):
             self._move(request, REJECTED)
             return Decision("reject")
@@ -161,7 +163,7 @@ class Mesh:
                 self._finish(request, now)
                 done = True
             if done:
-                instance.refresh(self.tpot)
+                instance.refresh()
                 self._relax(instance, now)
             if done or work.kind == "prefill":
                 self._released[node.number] = node
@@ -232,11 +234,17 @@ class Mesh:
             return kind.capacity / self.slots(kind, model) - weights(self.models[model])
         return min(need * (1 + self.policy.watermark), room - weights(self.models[model]))
 
+    def excused(self, request: Request, seconds: float) -> float:
+        """What the level adds for a cold start: all of it, but nothing where it counts from a first token."""
+        return 0.0 if self.level.tokens == "mean" and request.generated else seconds
+
     def attach(self, request: Request, instance: Instance, now: float) -> None:
         """Give a request to an instance; its cache grows where it must."""
         if not instance.ready:
-            request.grace += instance.load_seconds
-            request.base += instance.load_seconds
+            excused = self.excused(request, instance.load_seconds)
+            request.grace += excused
+            request.base += excused
+            request.limit += excused
         instance.prefills[request.number] = request
         instance.served += 1
         request.instance = instance
@@ -274,7 +282,7 @@ class Mesh:
         request.instance = None
         request.moves += 1
         self._move(request, QUEUED)
-        instance.refresh(self.tpot)
+        instance.refresh()
 
     def retire(self, instance: Instance, now: float) -> None:
         """Close an instance without requests."""
@@ -391,7 +399,9 @@ class Mesh:
             self.schedule(now + keep, "idle", instance, instance.served)
         if instance.node.kind.elastic and self.policy.admission != "limit":
             recommended = instance.required(self.expected) * (1 + self.policy.watermark)
-            if recommended * (1 + self.policy.watermark) < instance.planned:
+            rests = now + memory.pause(instance, 0.0, now) + memory.resize_seconds(instance.held, recommended)
+            small = recommended * (1 + self.policy.watermark) < instance.planned
+            if small and bears(self, instance, math.inf, rests):
                 memory.plan(instance, recommended)
                 memory.settle(instance, self.outbox, now)
 
@@ -407,15 +417,18 @@ class Mesh:
         request, instance = work.request, work.instance
         if request is None or request.instance is not instance or request.decoding:
             return
-        if now > request.due(self.tpot):
+        if now > request.limit + self.level.tpot * request.generated + ROUNDING:
             request.late = True
         if math.isnan(request.first_token):
             request.first_token = now
-        instance.refresh(self.tpot)
+            if self.level.tokens == "mean":
+                request.base = request.limit = now
+        instance.refresh()
         del instance.prefills[request.number]
         request.generated += 1
         request.decoding, request.joined = True, instance.iterations
         request.slack = request.base + self.tpot * (request.generated - instance.iterations)
+        request.allowance = request.limit + self.level.tpot * (request.generated - instance.iterations)
         instance.decoding[request.number] = request
         instance.cached += request.prompt + request.generated
         instance.slack = min(instance.slack, request.slack)
@@ -423,8 +436,9 @@ class Mesh:
     def _decoded(self, work: Work, now: float, steps: int) -> None:
         instance = work.instance
         each = (now - work.start) / steps
-        first = work.start + each - self.tpot * instance.iterations
-        last = now - self.tpot * (instance.iterations + steps - 1)
+        tpot = self.level.tpot
+        first = work.start + each - tpot * instance.iterations
+        last = now - tpot * (instance.iterations + steps - 1)
         instance.peak = max(instance.peak, first, last)
         instance.iterations += steps
         instance.cached += steps * len(instance.decoding)
@@ -432,7 +446,7 @@ class Mesh:
     def _finish(self, request: Request, now: float) -> None:
         instance = request.instance
         assert instance is not None
-        if instance.peak > request.slack:
+        if instance.peak > request.allowance + ROUNDING:
             request.late = True
         request.generated = request.tokens
         request.decoding = False

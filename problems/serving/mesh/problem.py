@@ -48,6 +48,9 @@ class MeshProblem(Problem):
     tpot: float = param(0.25, unit="s", help="time a token allowed")
     simulation_seed: int = param(0, help="seed of a generated trace")
     trace_zone: str = param("UTC", help="time zone of stamps in the trace that have no offset")
+    tokens: Literal["mean", "deadlines"] = param(
+        "mean", help="what keeps TPOT: the mean time after the first token, or each token its deadline"
+    )
 
     def prepare(self) -> None:
         """Check numbers and names."""
@@ -84,7 +87,7 @@ class MeshProblem(Problem):
     @property
     def level(self) -> ServiceLevel:
         """TTFT and TPOT to hold."""
-        return ServiceLevel(self.ttft_floor, self.ttft_rate, self.ttft_ceiling, self.tpot)
+        return ServiceLevel(self.ttft_floor, self.ttft_rate, self.ttft_ceiling, self.tpot, self.tokens)
 
     @cached_property
     def requests(self) -> Trace:

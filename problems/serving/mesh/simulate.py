@@ -21,7 +21,7 @@ from ..trace import Trace
 from .cluster import Cluster, Limits, Measured, Pace, ServiceLevel
 from .mesh import Mesh
 from .policy import FULL, Policy
-from .state import Instance, Request, Work
+from .state import ROUNDING, Instance, Request, Work
 
 ITERATIONS = frozenset({"prefill", "decode"})
 SAMPLE = 1.0
@@ -32,9 +32,10 @@ SAMPLE = 1.0
 class Outcome:
     """What became of each request, and how the nodes were used.
 
-    met: first token within TTFT (and the cold start's grace), mean time a token within TPOT. strict:
-    besides, no token later than the scheduler aimed at. used: (samples, nodes) instances there. resizing:
-    part of the life of elastic instances that went into resizes, their first cache among them.
+    met: the service level held, a cold start's grace added: the first token within TTFT and the mean time a
+    token within TPOT, or each token by its deadline. strict: besides, no token came late. used: (samples,
+    nodes) instances there. resizing: part of the life of elastic instances that went into resizes, their
+    first cache among them.
     """
 
     arrival: Array
@@ -273,13 +274,16 @@ class _Run:
 
         arrival, first, finish = column("arrival"), column("first_token"), column("finish")
         output = np.array(self.outputs)
-        with np.errstate(invalid="ignore"):
-            pace = (finish - first) / np.maximum(output - 1, 1)
-            in_time = first - arrival <= column("ttft") + column("grace") + 1e-9
-            met = in_time & (pace <= mesh.level.tpot + 1e-9) & np.isfinite(finish)
+        in_time = np.isfinite(finish) & ~column("late")
+        met = in_time
+        if mesh.level.tokens == "mean":
+            with np.errstate(invalid="ignore"):
+                pace = (finish - first) / np.maximum(output - 1, 1)
+                soon = first - arrival <= column("ttft") + column("grace") + ROUNDING
+                met = soon & (pace <= mesh.level.tpot + ROUNDING) & np.isfinite(finish)
         used, on, memory = (np.array([s[i] for s in self.samples]) for i in range(3))
         return Outcome(
-            arrival, first, finish, met, met & ~column("late"), column("moves"), used, on, memory,
+            arrival, first, finish, met, met & in_time, column("moves"), used, on, memory,
             np.array([n.kind.gpu for n in mesh.nodes]), mesh.census(), self.iterations, mesh.evictions,
             mesh.preemptions, self._resizing(), self.spans,
         )  # fmt: skip

@@ -15,6 +15,8 @@ from .cluster import MAX_CONTEXT, NodeKind, Pace
 
 QUEUED, PLACED, FINISHED, DROPPED, REJECTED = range(5)
 WAITING, RUNNING = "waiting", "running"
+ROUNDING = 1e-9
+"""Seconds that sums of times may be off by."""
 MARGIN = 16
 """Tokens that a request is at least expected to go on for."""
 
@@ -23,9 +25,10 @@ MARGIN = 16
 class Request:
     """A request of a model: prompt tokens, tokens generated, deadlines.
 
-    base: when the first token is due by the level aimed at; token k is due TPOT k later. grace: seconds
-    of cold start, which the service level adds. slack, joined: see the module's first lines. polling: will
-    ask for a place again.
+    base: when the first token is due by the level aimed at; token k is due TPOT k later. limit: the same by
+    the level itself. Both are the time of the first token once it came, where the level counts from there.
+    grace: seconds of cold start, which the service level adds. slack (aim), allowance (level), joined: see
+    the module's first lines. late: a token came after the level's limit. polling: will ask for a place again.
     """
 
     number: int
@@ -33,6 +36,7 @@ class Request:
     arrival: float
     prompt: int
     base: float = 0.0
+    limit: float = 0.0
     ttft: float = 0.0
     grace: float = 0.0
     generated: int = 0
@@ -41,6 +45,7 @@ class Request:
     decoding: bool = False
     joined: int = 0
     slack: float = 0.0
+    allowance: float = 0.0
     first_token: float = math.nan
     finish: float = math.nan
     late: bool = False
@@ -135,12 +140,12 @@ class Instance:
             batch, tokens = batch + 1, tokens + extra.prompt + extra.generated
         return self.pace.decode(batch, tokens) / tpot if batch else 0.0
 
-    def refresh(self, tpot: float) -> None:
+    def refresh(self) -> None:
         """Fold lateness into the requests and find the least slack, after the batch changed."""
         peak = self.peak
         least = math.inf
         for r in self.decoding.values():
-            if peak > r.slack:
+            if peak > r.allowance + ROUNDING:
                 r.late = True
             if r.slack < least:
                 least = r.slack

@@ -4,14 +4,15 @@ The node runs one iteration at a time, least headroom first: that is earliest de
 that are all released now, prefills and the chains of decode tokens. So it holds all deadlines exactly
 where, at every deadline D, the work due by D fits before D. Between prefills the demand of the decode
 chains grows by at most TPOT each TPOT where their shares sum to at most one, so one period after each
-prefill's deadline (and after now) is enough to look at.
+prefill's deadline (and after now) is enough to look at. Where the level counts from the first token, a
+chain starts when its prefill ends, at the earliest when all prefills due no later are done.
 """
 
 from __future__ import annotations
 
 import math
 
-from .cluster import Pace
+from .cluster import Pace, ServiceLevel
 from .state import Instance, Node, Request
 
 EPSILON = 1e-9
@@ -26,7 +27,7 @@ def deadlines_hold(
     due: float,
     duration: float,
     now: float,
-    tpot: float,
+    aim: ServiceLevel,
     *,
     without: Instance | None = None,
     fresh: Pace | None = None,
@@ -37,30 +38,34 @@ def deadlines_hold(
     `fresh`. duration: of its prefill. without: an instance whose requests leave. Only deadlines from
     `due` on can be hurt by it.
     """
-    start = now
+    start, tpot = now, aim.tpot
     if node.running and node.free_at > now:
         start = node.free_at
+    others = [i for i in node.instances if i is not without and not i.closing]
+    waiting = {i.number: [(r, r.due(tpot)) for r in i.prefills.values()] for i in others}
     prefills = [(due, duration)]
+    for instance in others:
+        prefills += [(d, instance.pace.prefill(r.prompt + r.generated)) for r, d in waiting[instance.number]]
+
+    def begins(deadline: float) -> float:
+        """When the chain of a prefill with this deadline counts from."""
+        if aim.tokens == "deadlines":
+            return deadline
+        return min(deadline, start + sum(seconds for d, seconds in prefills if d <= deadline))
+
     streams: list[tuple[float, float]] = []
-    for instance in node.instances:
-        if instance is without or instance.closing:
-            continue
+    for instance in others:
         batch, tokens = len(instance.decoding), instance.cached
         first = instance.slack + tpot * instance.iterations if batch else math.inf
-        for waiting in instance.prefills.values():
-            deadline = waiting.base + tpot * waiting.generated
-            length = waiting.prompt + waiting.generated
-            prefills.append((deadline, instance.pace.prefill(length)))
-            batch, tokens = batch + 1, tokens + length
-            first = min(first, deadline + tpot)
-        if instance is target:
-            batch, tokens = batch + 1, tokens + request.prompt + request.generated
-            first = min(first, due + tpot)
+        joining = waiting[instance.number] + ([(request, due)] if instance is target else [])
+        for r, deadline in joining:
+            batch, tokens = batch + 1, tokens + r.prompt + r.generated
+            first = min(first, begins(deadline) + tpot)
         if batch:
             streams.append((first, instance.pace.decode(batch, tokens)))
     if fresh is not None:
-        streams.append((due + tpot, fresh.decode(1, request.prompt + request.generated)))
-    return demand_fits(start, prefills, streams, due, tpot)
+        streams.append((begins(due) + tpot, fresh.decode(1, request.prompt + request.generated)))
+    return demand_fits(start, prefills, streams, begins(due), tpot)
 
 
 def demand_fits(start: float, prefills: Jobs, streams: Jobs, since: float, tpot: float) -> bool:
