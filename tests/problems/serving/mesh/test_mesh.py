@@ -116,13 +116,60 @@ def test_shadow_validation_agrees_with_running_the_node(seed):
     assert demand_fits(0.0, prefills, streams, since, tpot) == (not [d for d in missed if d >= since - 1e-9])
 
 
-def test_admitted_requests_keep_their_deadlines_when_predictions_hold():
-    trace = generated(8, 5.0, simulation_seed=3, load=2.0)
+@pytest.mark.parametrize("tokens", ["mean", "deadlines"])
+@pytest.mark.parametrize(("prompt", "output"), [(870.0, 220.0), (3000.0, 12.0)])
+def test_admitted_requests_keep_their_level_when_predictions_hold(tokens, prompt, output):
+    """Also long prompts with short answers, of which an early first token leaves a scheduler much time."""
+    trace = generated(8, 5.0, simulation_seed=3, load=2.0, prompt_mean=prompt, output_mean=output)
     policy = Policy(safety_cpu=1.0, safety_gpu=1.0, tightening=1.0, quantum=1, preemption="none")
-    outcome = simulate(trace, published("llama-2-7b", 2, 1), [SEVEN] * 8, policy)
+    level = ServiceLevel(tokens=tokens)
+    outcome = simulate(trace, published("llama-2-7b", 2, 1), [SEVEN] * 8, policy, level)
     finished = np.isfinite(outcome.finish)
     assert finished.sum() > 100
     assert outcome.met[finished].mean() > 0.98
+
+
+@pytest.mark.parametrize("tokens", ["mean", "deadlines"])
+def test_sharing_serves_long_prompts_no_worse_than_nodes_of_ones_own(tokens):
+    trace = generated(24, 4.0, prompt_mean=3000.0, output_mean=12.0, load=3.0)
+    shared, alone = (
+        simulate(trace, published(), [SEVEN] * 24, POLICIES[name], ServiceLevel(tokens=tokens)).share
+        for name in ("mesh", "mesh without sharing")
+    )
+    assert shared >= alone - 0.01
+
+
+def test_a_slow_answer_after_an_early_first_token_is_late_by_its_mean_and_in_time_by_its_deadlines():
+    """Of a prompt of 3,000 tokens the first is due at 5.86 s and comes earlier; each more takes 76 ms."""
+    trace, cluster = Trace.of_requests([0.0], [3000], [40]), Cluster((cpu_node(SEVEN),), (1,))
+    pace = Pace(cluster.kinds[0].device, SEVEN)
+    tpot = 0.95 * pace.decode(1, 3000)
+    found = {
+        tokens: simulate(trace, cluster, [SEVEN], POLICIES["sllm+c"], ServiceLevel(tpot=tpot, tokens=tokens),
+                         limits={("cpu", SEVEN.name): 4})
+        for tokens in ("mean", "deadlines")
+    }  # fmt: skip
+    assert pace.prefill(3000) < ServiceLevel().ttft(3000) - 1
+    assert not found["mean"].met[0]
+    assert found["deadlines"].met[0]
+    assert np.array_equal(found["mean"].finish, found["deadlines"].finish)
+
+
+def test_what_is_met_by_deadlines_is_what_has_no_late_token():
+    """Against every token's own time, from the iterations of a node that one instance has to itself."""
+    arrivals = [0.0, 0.3, 0.5, 4.0]
+    trace = Trace.of_requests(arrivals, [400, 900, 300, 700], [30, 20, 45, 10])
+    cluster, level = Cluster((cpu_node(SEVEN),), (1,)), ServiceLevel(tpot=0.09, tokens="deadlines")
+    outcome = simulate(trace, cluster, [SEVEN], POLICIES["sllm+c"], level, record=True,
+                       limits={("cpu", SEVEN.name): 4})  # fmt: skip
+    decodes = [end for _, _, kind, _, end in outcome.spans if kind == "decode"]
+    for i, arrival in enumerate(arrivals):
+        ends = [outcome.first_token[i]]
+        ends += [end for end in decodes if outcome.first_token[i] < end <= outcome.finish[i] + 1e-9]
+        first = arrival + level.ttft(trace.input[i])
+        late = any(end > first + k * level.tpot + 1e-9 for k, end in enumerate(ends))
+        assert outcome.met[i] == (not late)
+        assert len(ends) == trace.output[i]
 
 
 def test_sharing_and_cpus_serve_more_than_exclusive_gpus():
