@@ -1,9 +1,10 @@
 """The serving simulator and Hermes: every figure beside its bar.
 
-    python benchmarks/serving.py [LOG] [TRACE]
+    python benchmarks/serving.py [LOG] [TRACE] [RECORDS]
 
 LOG: a folder with a vLLM benchmark log (requests.jsonl, meta.json); TRACE: an Azure LLM 2023 file, for
-its output lengths (lognormal ones of the same mean and spread where it is not given). CPU seconds of one
+its output lengths (lognormal ones of the same mean and spread where it is not given); RECORDS: a folder of
+recorded runs of applications (record_*.json), for ranks learnt from few runs. CPU seconds of one
 core. A Vidur or LLMServingSim run is not repeated here: LLMServingSim publishes 353 s a run (median, in a
 third party's comparison), the BLIS simulator about 0.8 s, and ours is printed beside them.
 """
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +29,11 @@ from tradespace.problems.serving.engine import Engine, simulate
 from tradespace.problems.serving.generate import lognormal, requests
 from tradespace.problems.serving.hermes import Hermes
 from tradespace.problems.serving.law import device_law
+from tradespace.problems.serving.pdgraph import stage_work
 from tradespace.problems.serving.ranks import gittins_table, las_table, level_starts, serpt_table
-from tradespace.problems.serving.readers import read_trace
+from tradespace.problems.serving.readers import read_trace, write_csv
+from tradespace.problems.serving.records import recorded_graphs
+from tradespace.problems.serving.trace import LANGUAGE, Trace
 from tradespace.problems.serving.validate import validate
 
 Array = np.ndarray
@@ -175,6 +181,37 @@ def hermes() -> None:
                 show(f"load {load}, {kind}, {name}: mean, P95", f"{mean:.1%}, {tail:.1%}", bar, met)
 
 
+def halves(records: Path, seeds: int = 8) -> None:
+    """Recorded applications in a random order, the first half of their time seen, the other served."""
+    print(f"recorded applications, halves in time, {seeds} seeds: mean cut against FCFS; the class worst off")
+    runs = [(kind, run) for kind, graph in recorded_graphs(records).items() for run in graph.runs]
+    for count in (100, 200, 600):
+        cuts, worst = [], []
+        for seed in range(seeds):
+            rng = np.random.default_rng(seed)
+            chosen = [runs[i] for i in rng.permutation(len(runs))[:count]]
+            work = [sum(stage_work(s, 1e-4, 0.06) for s in r if s.backend == LANGUAGE) for _, r in chosen]
+            arrival = np.cumsum(rng.exponential(float(np.mean(work)) / 0.8, len(chosen)))
+            with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                path = Path(folder) / "applications.csv"
+                write_csv(Trace.of_applications(arrival, *zip(*chosen, strict=True)), path)
+                problem = Hermes(trace=path)
+                table = problem.policy_of(problem.point()["ranks"])
+                fcfs, *rest = (problem.outcome(p).completion for p in ("fcfs", table, "sjf-mean", "oracle"))
+            counted, kinds = problem.counted, [problem.jobs.kind == k for k in set(problem.jobs.kind)]
+            cuts.append([1 - x[counted].mean() / fcfs[counted].mean() for x in rest])
+            worst.append([max(x[k].mean() / fcfs[k].mean() - 1 for k in kinds) for x in rest])
+        noise = np.std([c[0] - c[1] for c in cuts]) / np.sqrt(seeds)
+        ours, means, known = (f"{c:.1%} ({w:+.1%})" for c, w in zip(*map(_mean, (cuts, worst)), strict=True))
+        held = _mean(cuts)[0] >= _mean(cuts)[1] - 2 * noise and _mean(worst)[0] <= _mean(worst)[1] + 0.01
+        show(f"{count} applications: rank table", ours, f">= class means {means}; exact {known}", bool(held))
+
+
+def _mean(rows: list[list[float]]) -> Array:
+    return np.mean(rows, axis=0)
+
+
 def demo() -> None:
     """The scheduler in front of a real small GPT and a process pool, where PyTorch is installed."""
     if importlib.util.find_spec("torch") is None:
@@ -197,6 +234,8 @@ def main() -> None:
     closed_forms()
     gittins(paths[1] if len(paths) > 1 else None)
     hermes()
+    if len(paths) > 2:
+        halves(paths[2])
     if paths:
         print(f"real vLLM log {paths[0].name}")
         start = time.process_time()
