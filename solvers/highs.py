@@ -38,6 +38,9 @@ SMALL_SERIES = {
 """Options for many solves of one small model: without these steps each takes a third of the time."""
 
 
+COARSE = 0.1  # share of the largest cost below which a value is found again without the largest costs: HiGHS
+# compares values to about 1e-7 of the largest
+ROUNDING = 1e-9
 STATES = highspy.HighsModelStatus
 REFUTED = "HiGHS calls the programme infeasible, though a point is known that meets it"
 DISAGREE = "solves of HiGHS with and without presolve disagree"
@@ -90,7 +93,84 @@ def minimize(
     of many solves of the same model. fixed: column -> value.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    task = _Task(model, objective, constraints, gap, seed, relaxed, fixed or {})
+    how: tuple[Any, ...] = gap, deadline, seed
+    also: tuple[Any, ...] = watch, relaxed, series
+    held = dict(fixed or {})
+    outcome = _believed(model, objective, constraints, *how, start, *also, held)
+    if relaxed or outcome.x is None or outcome.ending:
+        return outcome
+    while _largest(objective, held) * COARSE > abs(objective.value(outcome.x)):
+        spared = _too_costly(model, objective, outcome.x, held)
+        if _largest(objective, held | spared) > _largest(objective, held) / 2:
+            break
+        held |= spared
+        again = _believed(model, objective, constraints, *how, outcome.x, *also, held)
+        if again.x is None or again.bound is None:
+            return replace(outcome, bound=None, interrupted=again.interrupted, out_of_time=again.out_of_time)
+        best = min(again.x, outcome.x, key=objective.value)
+        outcome = replace(again, x=best, bound=min(again.bound, objective.value(best)))
+        if outcome.ending:
+            break
+    return replace(outcome, bound=_resolved(model, objective, outcome, held))
+
+
+def _largest(objective: Row, held: Mapping[int, float]) -> float:
+    """The largest cost of a column that is not held."""
+    return float(np.abs(np.delete(objective.coefficients, [*held])).max(initial=0.0))
+
+
+def _least_terms(model: LinearModel, objective: Row, held: Mapping[int, float]) -> tuple[Array, Array]:
+    """The cheaper end of each column, and its cost there, (columns,) both."""
+    costs = objective.coefficients
+    cheap = np.where(costs >= 0, model.lower, model.upper)
+    cheap[[*held]] = [*held.values()]
+    return cheap, np.where(costs == 0, 0.0, costs * np.where(costs == 0, 0.0, cheap))
+
+
+def _too_costly(model: LinearModel, objective: Row, x: Array, held: Mapping[int, float]) -> dict[int, float]:
+    """Whole columns that no point as good as x has elsewhere than at their cheaper end, and that end.
+
+    One step away costs more than x does beyond the least that all columns could cost together.
+    """
+    cheap, least = _least_terms(model, objective, held)
+    slack = objective.value(x) - objective.constant - least.sum()
+    if not np.isfinite(slack):
+        return {}
+    room = slack + ROUNDING * (np.abs(least).sum() + abs(objective.constant) + abs(slack))
+    over = (np.abs(objective.coefficients) > room) & model.integer & (cheap == np.rint(cheap))
+    return {int(i): float(cheap[i]) for i in np.flatnonzero(over) if int(i) not in held}
+
+
+def _resolved(
+    model: LinearModel, objective: Row, outcome: Outcome, held: Mapping[int, float]
+) -> float | None:
+    """The bound, less what HiGHS does not resolve where the value's terms are far below the largest cost; no
+    less than all columns cost together at their cheaper ends."""
+    assert outcome.x is not None
+    largest = _largest(objective, held)
+    if outcome.bound is None or largest * COARSE * COARSE <= objective.size(outcome.x):
+        return outcome.bound
+    _, least = _least_terms(model, objective, held)
+    floor = objective.constant + least.sum()
+    lowered = outcome.bound - TOLERANCE * largest
+    return float(max(lowered, floor)) if np.isfinite(floor) else lowered
+
+
+def _believed(
+    model: LinearModel,
+    objective: Row,
+    constraints: Sequence[Constraint],
+    gap: float,
+    deadline: float | None,
+    seed: int,
+    start: Array | None,
+    watch: Watch | None,
+    relaxed: bool,
+    series: bool,
+    fixed: Mapping[int, float],
+) -> Outcome:
+    """The outcome of the first solve whose claims are believed, of up to three."""
+    task = _Task(model, objective, constraints, gap, seed, relaxed, fixed)
     known = start if start is not None and task.holds(start) else None
     usual = SMALL_SERIES if series and len(model.integer) <= SMALL_COLUMNS else {}
     other = {"presolve": "choose" if usual else "off"}
@@ -135,12 +215,12 @@ class _Task:
         self.gap, self.seed, self.relaxed, self.fixed = gap, seed, relaxed, fixed
         self.scale = model.column_scale
         costs = objective.coefficients * self.scale
+        constant = objective.constant + sum(objective.coefficients[i] * value for i, value in fixed.items())
+        costs[[*fixed]] = 0.0
         self.top = float(np.abs(costs).max(initial=0.0))
         self.cost_scale = 1.0 / self.top if self.top > 0 else 1.0
         grid = np.rint(costs * self.cost_scale * COST_GRID) / COST_GRID
-        offset = (
-            objective.constant * self.cost_scale
-        )  # inside, so that the gap is relative to the whole value
+        offset = constant * self.cost_scale  # inside, so that the gap is relative to the whole value
         self.lp, self.row_scale = programme(model, grid, offset, constraints, self.scale)
         self.whole = model.integer & (not relaxed)
         if relaxed:

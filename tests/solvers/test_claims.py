@@ -8,8 +8,6 @@ from typing import Any
 import highspy
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import tradespace as ts
 from tests.solvers.reference_problems import Bag, every_point, true_optimum
@@ -149,28 +147,22 @@ class Scales(ts.Problem):
         return ts.MilpView(model, metrics, decode, encode)
 
 
-def spread(low: int, high: int) -> st.SearchStrategy[tuple[float, ...]]:
-    """Six numbers of very different sizes."""
-    number = st.builds(lambda m, e: m * 10.0**e, st.floats(1, 9.99), st.integers(low, high))
-    return st.tuples(*[number] * 6)
-
-
-@given(spread(-6, 9), spread(-9, 6), st.integers(0, 9), st.floats(0.05, 1.2), st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
-def test_no_claim_is_false_however_badly_a_model_is_scaled(
-    sizes: tuple[float, ...], costs: tuple[float, ...], large: int, share: float, least: float
-) -> None:
-    room = share * sum(sizes)
-    problem = Scales(sizes=sizes, costs=costs, most=10.0**large, room=room, floor=least * room)
+@pytest.mark.parametrize("seed", range(40))
+def test_no_claim_is_false_however_badly_a_model_is_scaled(seed: int) -> None:
+    """Of few rows, so that the solver is not told the answer by random points."""
+    rng = np.random.default_rng([7, seed])
+    sizes = tuple(rng.uniform(1, 10, 6) * 10.0 ** rng.integers(-6, 10, 6))
+    costs = tuple(rng.uniform(1, 10, 6) * 10.0 ** rng.integers(-9, 7, 6))
+    room = rng.uniform(0.05, 1.2) * sum(sizes)
+    floor = rng.uniform(0, 1) * room
+    problem = Scales(sizes=sizes, costs=costs, most=10.0 ** rng.integers(0, 10), room=room, floor=floor)
     _, scores = every_point(problem)
     feasible = problem.default_goal.violation(scores.metrics) <= 0
-    result = ts.solve(problem, "milp", budget=ts.Budget(evaluations=100_000))
-    assert result.feasible == feasible.any() or (not result.certificate.infeasible and not result.feasible)
-    if result.certificate.infeasible:
-        assert not feasible.any()
+    result = ts.solve(problem, "milp", budget=ts.Budget(evaluations=7))
+    assert result.feasible == feasible.any()
+    assert result.certificate.infeasible == (not feasible.any())
     if feasible.any():
-        least_cost = scores.metrics["cost"][feasible].min()
-        if result.certificate.bound is not None:
-            assert result.certificate.bound <= least_cost * (1 + 1e-6)
+        least = scores.metrics["cost"][feasible].min()
+        assert result.certificate.bound is None or result.certificate.bound <= least * (1 + 1e-6)
         if result.certificate.kind == "proven":
-            assert result.metrics["cost"] == pytest.approx(least_cost, rel=1e-5)
+            assert result.metrics["cost"] == pytest.approx(least, rel=1e-5)
