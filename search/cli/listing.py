@@ -66,6 +66,8 @@ def _show(name: str, arguments: list[str], json: bool) -> None:
         for view in ("milp_view", "packing_view", "jobs_view")
         if getattr(type(problem), view) is not getattr(Problem, view)
     ]
+    auto: str | None
+    digest: str | None
     try:
         domains, size, missing = dict(problem.space.domains), problem.space.size, ""
         auto, digest = _auto(problem), problem.digest

@@ -320,7 +320,7 @@ def test_resume_says_what_changed_in_the_problem(cli: Cli) -> None:
     changed = Path("mine.py").read_text().replace("1.0 * x.level", "2.0 * x.level")
     (moved / "mine.py").write_text(changed)
     record.write_text(record.read_text().replace(str(Path("mine.py").absolute()), str(moved / "mine.py")))
-    refused(cli("resume", "last"), "changed", "source of Mine")
+    refused(cli("resume", "last"), "changed", "code of Mine")
     refused(cli("regoal", "last", "--limit", "time<=2s"), "changed")
 
 
