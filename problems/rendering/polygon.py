@@ -6,6 +6,7 @@ has lists of the same length the table still has rows of one size, else its rows
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,18 +164,22 @@ class _Binary:
     def _walked(self, plain: np.dtype[Any], count: int, columns: list[Column]) -> Array:
         data = np.memmap(self.path, np.uint8, "r").data
         kept, place = bytearray(), self.place
+        runs = [
+            (count_of, [np.dtype(column.kind).itemsize for column in group])
+            for count_of, group in itertools.groupby(columns, key=lambda column: column.count)
+        ]
         for _ in range(count):
-            for column in columns:
-                size = np.dtype(column.kind).itemsize
-                if column.count is None:
-                    kept += data[place : place + size]
-                    place += size
+            for count_of, sizes in runs:
+                if count_of is None:  # neighbouring numbers at once
+                    kept += data[place : place + sum(sizes)]
+                    place += sum(sizes)
                     continue
-                head = np.dtype(column.count).itemsize
-                length = self._number(bytes(data[place : place + head]), column.count)
-                if length is None or length < 0:
-                    raise _cut_off("a list has no length")
-                place += head + length * size
+                head = np.dtype(count_of).itemsize
+                for size in sizes:
+                    length = self._number(bytes(data[place : place + head]), count_of)
+                    if length is None or length < 0:
+                        raise _cut_off("a list has no length")
+                    place += head + length * size
             if place > self.size:
                 raise _cut_off(f"its lists reach beyond the file's {self.size:,} bytes")
         self.place = place
