@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import DataError
+from ..problem import Progress
 from . import budgeting, quality
 from .law import TENTHS
 from .measured import CLIPS
@@ -32,7 +33,7 @@ def export(problem: Astraea | AstraeaShapes, point: Mapping[str, Any], out: Path
     costs = {name: float(values[0]) for name, values in budgeting.costs(problem.law, tenths[None]).items()}
     path = _folder(out) / "schedule.json"
     budgets = tuple(value / TENTHS for value in budgeting.with_first(tenths[None])[0].tolist())
-    Schedule(budgets, model=f"{problem.model}, {len(budgets)} steps").save(path)
+    Schedule(budgets, problem.weights, f"{problem.model}, {len(budgets)} steps").save(path)
     return [
         {
             "schedule": shown(tenths),
@@ -44,7 +45,9 @@ def export(problem: Astraea | AstraeaShapes, point: Mapping[str, Any], out: Path
     ]
 
 
-def apply(problem: Astraea, point: Mapping[str, Any], *, seed: int, out: Path) -> list[dict[str, Any]]:
+def apply(
+    problem: Astraea, point: Mapping[str, Any], *, seed: int, out: Path, progress: Progress
+) -> list[dict[str, Any]]:
     """Rows for `optimize apply`: the full run, the schedule, the plain ones at its share of the tokens."""
     answer = budgeting.tenths_of(point["share"])
     file = export(problem, point, out)[0]["file"]
@@ -54,7 +57,8 @@ def apply(problem: Astraea, point: Mapping[str, Any], *, seed: int, out: Path) -
     full = np.full(problem.later_steps, TENTHS)
     named: dict[str, Tenths] = {"full run": full, "this schedule": answer, **problem.baselines(kept)}
     rows = []
-    for name, tenths in named.items():
+    for i, (name, tenths) in enumerate(named.items()):
+        progress(f"sampling, {name}", i / len(named))
         clips = trials.clips(tenths.tolist(), unseen[:CLIPS], batch=CLIPS)  # as the law was timed
         seen, other = (trials.quality(tenths[None], prompts)[0] for prompts in (problem.calibration, unseen))
         rows.append(
@@ -70,6 +74,7 @@ def apply(problem: Astraea, point: Mapping[str, Any], *, seed: int, out: Path) -
                 "note": f"written to {file}" if name == "this schedule" else "",
             }
         )
+    progress("frames side by side", 1.0)
     sheet = contact_sheet(
         trials, {n: named[n] for n in ("full run", "this schedule", "uniform")}, unseen[:SHEET_PROMPTS]
     )

@@ -29,6 +29,7 @@ from . import budgeting, jumps, shares
 from .law import SHARES, TENTHS, StepLaw, shape_law
 from .sensitivities import Sensitivities, shipped, single_steps
 from .shapes import SHAPES
+from .weights import Weights, calibrated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,6 +58,17 @@ class Astraea(Problem):
     device: Device = param(factory=host, help="'host' is timed on this machine, others are modelled")
     prompts: int = param(8, help="calibration prompts: a class and a seed each")
     clips: Path | None = param(None, help="folder of videos to train on instead of moving scenes")
+    w_a: float = param(
+        factory=lambda: calibrated().w_a, unit="1", help="a token's score: of log-sum-exp x change"
+    )
+    w_b: float = param(
+        factory=lambda: calibrated().w_b, unit="1", help="a token's score: of exp(steps skipped)"
+    )
+    spread: float = param(
+        factory=lambda: calibrated().spread,
+        unit="1",
+        help="steps that waits differ by, token by token; 0: paper",
+    )
     screening: bool = param(False, help="evolution: try children on one prompt, the best quarter on all")
 
     share = Menu(
@@ -77,6 +89,7 @@ class Astraea(Problem):
         budgeting.check_steps_and_budget("astraea", self.steps, self.budget)
         if self.prompts < 1:
             raise SpaceError(f"parameter 'prompts' of astraea must be at least 1, got {self.prompts}.")
+        _ = self.weights
 
     @property
     def later_steps(self) -> int:
@@ -84,11 +97,16 @@ class Astraea(Problem):
         return self.steps - 1
 
     @property
+    def weights(self) -> Weights:
+        """Of the tokens' score."""
+        return Weights(self.w_a, self.w_b, self.spread)
+
+    @property
     def trials(self) -> Trials:
         """The model and what is known of its schedules; trained where nobody did (half an hour)."""
         from .trials import trials
 
-        return trials(self.model, self.steps, self.clips)
+        return trials(self.model, self.steps, self.clips, self.weights)
 
     @cached_property
     def calibration(self) -> list[Prompt]:
@@ -231,16 +249,21 @@ class Astraea(Problem):
         return figures(self, point)
 
     def apply(
-        self, point: Mapping[str, Any], *, seed: int = 0, out: Path = Path("applied")
+        self,
+        point: Mapping[str, Any],
+        *,
+        seed: int = 0,
+        out: Path = Path("applied"),
+        progress: Progress = lambda *_: None,
     ) -> list[dict[str, Any]]:
         """Sample with the schedule and without; write it as JSON, and a sheet of frames side by side.
 
-        seed: of the unseen prompts. One row a schedule: predicted and measured time, PSNR on the
-        calibration prompts and on unseen ones.
+        seed: of the unseen prompts. progress: told the schedule at hand. One row a schedule: predicted and
+        measured time, PSNR on the calibration prompts and on unseen ones.
         """
         from .application import apply
 
-        return apply(self, point, seed=seed, out=out)
+        return apply(self, point, seed=seed, out=out, progress=progress)
 
 
 class AstraeaShapes(Problem):
@@ -346,6 +369,11 @@ class AstraeaShapes(Problem):
         from .report import figures
 
         return figures(self, point)
+
+    @property
+    def weights(self) -> Weights:
+        """Of the tokens' score, in the schedule that `apply` writes."""
+        return calibrated()
 
     def apply(self, point: Mapping[str, Any], *, out: Path = Path("applied")) -> list[dict[str, Any]]:
         """Write the schedule as JSON, for a pipeline that `attach` takes."""

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .selection import BlockCache, Weights
+from .selection import BlockCache
 from .sparse_attention import Rows, attend, put, take
+from .weights import Weights
 
 
 class BlockCall:

@@ -25,9 +25,10 @@ from ...errors import EvaluationError, SpaceError
 from .dit import Block, VideoDiT, modulated
 from .sampling import Samples, sample
 from .schedule import Schedule
-from .selection import BlockCache, Weights
+from .selection import BlockCache
 from .sparse_attention import Rows, attend, put, take
 from .tokens import TokenRun
+from .weights import Weights
 
 
 def share(count: int, rank: int, ranks: int) -> slice:
@@ -194,7 +195,7 @@ def sample_with_processes(
     options: dict[str, Any] = {"steps": steps, "weights": weights}
     options["schedule"] = None if schedule is None else list(schedule)
     if isinstance(schedule, Schedule) and weights is None:
-        options["weights"] = Weights(schedule.w_a, schedule.w_b)
+        options["weights"] = schedule.weights
     job = {
         "config": model.config,
         "weights": {name: value.cpu().numpy() for name, value in model.state_dict().items()},

@@ -43,4 +43,6 @@ def prepare_model(problem: Astraea, progress: Progress | None = None) -> None:
             for i in range(len(rows)):
                 trials.quality(rows[i : i + 1], prompts)
                 tell(words, (i + 1) / len(rows))
-    trials.jumps(problem.calibration)
+    for i, prompt in enumerate(problem.calibration):
+        tell("measuring what longer steps miss", i / len(problem.calibration))
+        trials.jumps([prompt])

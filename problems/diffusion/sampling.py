@@ -15,8 +15,8 @@ from ..training.execution.profiling import clock
 from .dit import VideoDiT
 from .flow import noise, step_times
 from .schedule import Schedule, as_schedule
-from .selection import Weights
 from .tokens import TokenRun
+from .weights import Weights
 
 BATCH = 4
 """Samples that go through the model together."""
@@ -55,8 +55,7 @@ def sample(
     run: what computes a batch's steps. The same seed starts from the same noise whatever the batch.
     """
     budgets = as_schedule(schedule, steps)
-    if weights is None:
-        weights = Weights(budgets.w_a, budgets.w_b)
+    weights = weights or budgets.weights
     config = model.config
     if len(classes) != len(seeds):
         raise SpaceError(f"sample: classes and seeds must be as many, got {len(classes)} and {len(seeds)}.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,13 +16,14 @@ import numpy as np
 
 from ...errors import DataError, SpaceError
 from ...text import parse_json, read_text
+from .weights import Weights, calibrated
 
 FORMAT = "tradespace astraea schedule"
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Budgets of the steps, in order; w_a, w_b: the weights of the selection they were found with.
+    """Budgets of the steps, in order; weights: those of the tokens' score that they were found with.
 
     model: what they were found for, in words. Iterating gives the budgets.
 
@@ -32,8 +33,7 @@ class Schedule:
     """
 
     budgets: tuple[float, ...]
-    w_a: float = 1.0
-    w_b: float = 0.05
+    weights: Weights = field(default_factory=calibrated)
     model: str = ""
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class Schedule:
     def to_json(self) -> str:
         """One JSON object."""
         content = {"format": FORMAT, "version": 1, "model": self.model, "steps": len(self),
-                   "w_a": self.w_a, "w_b": self.w_b, "budgets": list(self.budgets)}  # fmt: skip
+                   **self.weights.record(), "budgets": list(self.budgets)}  # fmt: skip
         return json.dumps(content, indent=2)
 
     @classmethod
@@ -99,15 +99,16 @@ class Schedule:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise DataError(f'A schedule must be a JSON object with "format": "{FORMAT}", got another.')
         budgets = content.get("budgets")
-        numbers = [content.get("w_a", 1.0), content.get("w_b", 0.05)]
         if not isinstance(budgets, list) or not all(
-            isinstance(b, int | float) and not isinstance(b, bool) for b in [*budgets, *numbers]
+            isinstance(b, int | float) and not isinstance(b, bool) for b in budgets
         ):
-            raise DataError("A schedule's budgets, w_a and w_b must be numbers, got something else.")
+            raise DataError("A schedule's budgets must be numbers, got something else.")
+        stated = "w_a" in content or "w_b" in content
+        weights = Weights.from_record(content, "A schedule") if stated else calibrated()
         if content.get("steps", len(budgets)) != len(budgets):
             raise DataError(f"A schedule of {content['steps']} steps must have as many budgets, "
                             f"got {len(budgets)}.")  # fmt: skip
-        return cls(tuple(budgets), float(numbers[0]), float(numbers[1]), str(content.get("model", "")))
+        return cls(tuple(budgets), weights, str(content.get("model", "")))
 
     def save(self, path: Path | str) -> None:
         """Write the JSON to a file."""

@@ -4,7 +4,8 @@ Read in the paper's reviews: the score w_a x LSE x change + w_b x exp(steps skip
 budget, queries of the selected tokens only, values of the others from a cache. Reconstructed: the change is
 the length of the difference of the block's input to the input last computed; LSE is the mean over heads of
 the one last computed; LSE x change is divided by its mean over the tokens, so that the weights mean the same
-in every block and at every step; w_a and w_b; the caches hold the branches before their gates.
+in every block and at every step; the caches hold the branches before their gates. The weights, and what is
+ours among them: `weights`.
 """
 
 from __future__ import annotations
@@ -14,31 +15,36 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import SpaceError
 from .sparse_attention import Rows, put, take
+from .weights import Weights
+
+LONGEST = 80.0
+"""Steps of waiting beyond which the penalty grows no more: its exponential would be infinite."""
 
 
-@dataclass(frozen=True)
-class Weights:
-    """w_a of the significance (1 is the average token's), w_b of the penalty exp(steps skipped). Ours."""
+def places(tokens: int, device: torch.device | str = "cpu") -> Tensor:
+    """A number in [0, 1) for each token, by its place alone: the first has the highest.
 
-    w_a: float = 1.0
-    w_b: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not (self.w_a >= 0 and self.w_b >= 0 and self.w_a + self.w_b > 0):
-            raise SpaceError(
-                f"Weights: w_a and w_b must be at least 0 and not both 0, got {self.w_a} and {self.w_b}."
-            )
+    >>> places(4)
+    tensor([0.7500, 0.5000, 0.2500, 0.0000])
+    """
+    return 1.0 - torch.arange(1, tokens + 1, device=device) / tokens
 
 
-def score(lse: Tensor, change: Tensor, skipped: Tensor, weights: Weights) -> Tensor:
-    """What computing each token is worth, up to a factor for each sample: all (n, tokens)."""
-    if weights.w_a == 0:
-        return skipped.exp()
+def score(lse: Tensor, change: Tensor | None, skipped: Tensor, weights: Weights) -> Tensor:
+    """What computing each token is worth, up to what keeps their order: all (n, tokens).
+
+    change: may be None where `weights.w_a` is 0.
+    """
+    waited = skipped
+    if weights.spread:
+        waited = skipped + weights.spread * places(skipped.shape[-1], skipped.device)
+    if weights.w_a == 0 or change is None:
+        return waited  # in the order of its exponential, which overflows
     significance = lse * change
     usual = torch.linalg.vector_norm(significance, ord=1, dim=-1, keepdim=True).clamp_(min=1e-12)
-    return torch.addcmul(significance, usual, skipped.exp(), value=weights.w_b / weights.w_a / lse.shape[-1])
+    penalty = waited.clamp(max=LONGEST).exp()
+    return torch.addcmul(significance, usual, penalty, value=weights.w_b / weights.w_a / lse.shape[-1])
 
 
 def select(score: Tensor, k: int) -> Tensor:
@@ -83,7 +89,7 @@ class BlockCache:
 
     def choose(self, x: Tensor, k: int, weights: Weights) -> Rows:
         """Tokens to compute, given the block's input (n, tokens, d); the others have waited one more step."""
-        change = torch.linalg.vector_norm(x - self.inputs, dim=-1)
+        change = torch.linalg.vector_norm(x - self.inputs, dim=-1) if weights.w_a else None
         each = select(score(self.lse, change, self.skipped, weights), k)
         self.skipped += 1
         self.skipped.scatter_(1, each, 0)

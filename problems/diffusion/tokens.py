@@ -9,8 +9,9 @@ from torch import Tensor
 from ...errors import SpaceError
 from .dit import VideoDiT
 from .layers import Layer, Modulation, modulations, normed
-from .selection import BlockCache, Weights, chosen_count
+from .selection import BlockCache, chosen_count
 from .sparse_attention import attend, put, take
+from .weights import Weights, calibrated
 
 
 def plain_block(layer: Layer, x: Tensor, by: Modulation) -> Tensor:
@@ -58,7 +59,7 @@ class TokenRun:
     """The caches of one batch from its first step to its last. flops: operations so far, all samples."""
 
     def __init__(self, model: VideoDiT, weights: Weights | None = None) -> None:
-        self.model, self.weights = model, weights or Weights()
+        self.model, self.weights = model, weights or calibrated()
         self.layers = [Layer.of(block) for block in model.blocks]
         self.tables = torch.stack([block.table.detach() for block in model.blocks])
         self.caches: list[BlockCache] = []

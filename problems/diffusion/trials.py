@@ -29,9 +29,9 @@ from .jumps import local_errors
 from .law import TENTHS
 from .sampling import Samples, denoise, sample
 from .schedule import Schedule
-from .selection import Weights
 from .shares import Tenths
 from .tokens import TokenRun
+from .weights import Weights, calibrated
 
 if TYPE_CHECKING:
     from .clips import ClipSet
@@ -85,12 +85,20 @@ def unseen_prompts(count: int, classes: int, seed: int = 0) -> list[Prompt]:
 class Trials:
     """Schedules tried on one model at one number of steps.
 
-    folder: where results are kept, one line a trial.
+    trained: digest of the model's weights. folder: where results are kept, one line a trial. weights: of the
+    tokens' score.
     """
 
-    def __init__(self, model: VideoDiT, weights: str, steps: int, folder: Path | None = None) -> None:
-        self.model, self.steps = model, steps
-        key = json.dumps([code(Trials), weights, steps, torch.__version__])
+    def __init__(
+        self,
+        model: VideoDiT,
+        trained: str,
+        steps: int,
+        folder: Path | None = None,
+        weights: Weights | None = None,
+    ) -> None:
+        self.model, self.steps, self.weights = model, steps, weights or calibrated()
+        key = json.dumps([code(Trials), trained, steps, torch.__version__, self.weights.record()])
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         self.path = (folder or training.cache_folder() / "trials") / f"{name}.jsonl"
         self._states: OrderedDict[tuple[Prompt, tuple[int, ...]], torch.Tensor] = OrderedDict()
@@ -132,8 +140,9 @@ class Trials:
         kinds, seeds = zip(*prompts, strict=True)
         shares = [1.0, *(value / TENTHS for value in tenths)]
         with one_thread():
-            made: Samples = sample(self.model, kinds, seeds, steps=self.steps, schedule=shares, batch=batch)
-            return made
+            return sample(
+                self.model, kinds, seeds, steps=self.steps, schedule=shares, weights=self.weights, batch=batch
+            )
 
     def jumps(self, prompts: Sequence[Prompt]) -> Array:
         """`jumps.local_errors` of the full run of each prompt: (prompts, steps, steps + 1)."""
@@ -203,7 +212,7 @@ class Trials:
 
                 budgets = Schedule(tuple(value / TENTHS for value in tenths))
                 began, kinds = self._states[prompt, tenths[:start]], torch.tensor([kind])
-                run = TokenRun(self.model, Weights(budgets.w_a, budgets.w_b))
+                run = TokenRun(self.model, self.weights)
                 self._remember(known, denoise(run, began, kinds, budgets, start, before)[0])
             self._states.move_to_end(known)
             made: npt.NDArray[np.float32] = self._states[known].numpy()
@@ -233,11 +242,11 @@ def _name(row: Sequence[int]) -> str:
 
 
 @lru_cache(maxsize=4)
-def trials(name: str, steps: int, clips: Path | None = None) -> Trials:
+def trials(name: str, steps: int, clips: Path | None = None, weights: Weights | None = None) -> Trials:
     """The trials of a model by name; the model is trained where nobody did."""
     config, found = configured(name, clips)
-    weights = training.digest(config, RECIPES.get(name) or training.Recipe(), found)
-    return Trials(load_model(name, clips), weights, steps)
+    trained = training.digest(config, RECIPES.get(name) or training.Recipe(), found)
+    return Trials(load_model(name, clips), trained, steps, weights=weights)
 
 
 __all__ = ["FIELDS", "Prompt", "Trials", "calibration_prompts", "load_model", "trials", "unseen_prompts"]

@@ -1,6 +1,7 @@
 """Schedules of the small model: tried once, repaired within limits, searched, carried out."""
 
 import json
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import pytest
 import tradespace as ts
 from tradespace.problems.diffusion import budgeting, sensitivities, shares
 from tradespace.problems.diffusion.astraea import Astraea, AstraeaShapes
+from tradespace.problems.diffusion.schedule import Schedule
+from tradespace.problems.diffusion.weights import Weights, calibrated
 
 pytest.importorskip("torch")
 import torch
@@ -193,6 +196,41 @@ def test_steps_are_timed_by_tenths_and_more_tokens_never_cost_less(tiny):
     assert law.flops[0] == 0
     assert law.flops[[5, 10]] == pytest.approx([config.flops(config.tokens // 2), config.flops()], rel=0.02)
     assert law.cache == sample_bytes(tiny)
+
+
+def test_the_weights_of_the_score_are_parameters_and_part_of_what_was_tried(tiny, tmp_path):
+    other = tiny.replace(w_a=1.0, w_b=0.05, spread=0.0)
+    assert other.weights == Weights.paper()
+    assert tiny.weights == calibrated()
+    assert other.trials.path != tiny.trials.path
+    share = [0.2, 0.3, 0.2, 0.3, 0.2]
+    assert other.score({"share": share}).metrics["psnr"] != tiny.score({"share": share}).metrics["psnr"]
+    application.export(other, {"share": share}, tmp_path)
+    assert Schedule.load(tmp_path / "schedule.json").weights == Weights.paper()
+    application.export(AstraeaShapes(steps=6), {"share": share}, tmp_path)
+    assert Schedule.load(tmp_path / "schedule.json").weights == calibrated()
+    with pytest.raises(ts.SpaceError, match="spread must be at most 1 step, got 2"):
+        tiny.replace(spread=2.0)
+    with pytest.raises(ts.SpaceError, match="must not both be 0"):
+        tiny.replace(w_a=0.0, w_b=0.0)
+
+
+def test_a_schedule_written_before_weights_had_a_spread_keeps_the_score_it_was_found_with():
+    old = {"format": "tradespace astraea schedule", "budgets": [1, 0.5], "w_a": 1.0, "w_b": 0.05}
+    assert Schedule.from_json(json.dumps(old)).weights == Weights.paper()
+    with pytest.raises(ts.DataError, match="must hold numbers w_a, w_b and spread"):
+        Schedule.from_json(json.dumps({**old, "w_a": None}))
+
+
+def test_nothing_calibrated_beats_the_shipped_weights_at_every_budget():
+    content = json.loads(files("tradespace.problems.diffusion").joinpath("data", "weights.json").read_text())
+    table = {name: np.array(row) for name, row in content["dB at 30, 50, 70 %"].items()}
+    shipped = table[json.dumps(calibrated().record())]
+    assert not any((row > shipped).all() for row in table.values())
+    assert (
+        shipped > table[json.dumps(Weights(20.0, 1.0).record())]
+    ).all()  # the paper's terms, as 1 and 0.05
+    assert calibrated() == Weights.from_record(content, "the file")
 
 
 def sample_bytes(problem):

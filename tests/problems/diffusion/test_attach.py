@@ -18,7 +18,7 @@ from tradespace.problems.diffusion.dit import DiTConfig, VideoDiT  # noqa: E402
 from tradespace.problems.diffusion.flow import noise  # noqa: E402
 from tradespace.problems.diffusion.sampling import sample  # noqa: E402
 from tradespace.problems.diffusion.schedule import Schedule  # noqa: E402
-from tradespace.problems.diffusion.selection import Weights  # noqa: E402
+from tradespace.problems.diffusion.weights import Weights  # noqa: E402
 
 TINY = DiTConfig(frames=4, side=16, patch=(2, 4, 4), width=48, blocks=2, heads=2, mlp_ratio=2, classes=4)
 BUDGETS = (1.0, 0.5, 0.0, 0.25, 1.0, 0.5)
@@ -110,9 +110,9 @@ def test_a_block_computes_the_selected_rows_as_diffusers_does(family: Any) -> No
     call(model, torch.randn(shape), 500.0, 1)
     before = seen[0]
     after = before | {"hidden_states": torch.randn_like(before["hidden_states"])}
-    whole = BlockCall(None, 0, Weights())
+    whole = BlockCall(None, 0, Weights.paper())
     full = function(block, before, whole)
-    sparse = BlockCall(whole.cache, 7, Weights())
+    sparse = BlockCall(whole.cache, 7, Weights.paper())
     got, expected = function(block, after, sparse), plain(**after)
     if isinstance(got, tuple):  # the text is computed whole
         torch.testing.assert_close(got[1], expected[1])
@@ -139,7 +139,7 @@ def test_our_model_in_its_own_loop_is_the_sampler() -> None:
 
 def test_what_does_not_fit_is_a_sentence() -> None:
     model, call, shape = wan()
-    start = torch.zeros(shape)
+    start = torch.ones(shape)
     with (
         pytest.raises(SpaceError, match="6 budgets but the pipeline asks for step 7"),
         attach(model, BUDGETS),
@@ -149,8 +149,58 @@ def test_what_does_not_fit_is_a_sentence() -> None:
         loop(model, call, start, 4)
     with pytest.raises(SpaceError, match="must have attention blocks"), attach(nn.Linear(2, 2), BUDGETS):
         pass
+    nested = pytest.raises(SpaceError, match="attached already")
+    with nested, attach(model, BUDGETS), attach(model, BUDGETS):
+        pass
+    with pytest.raises(SpaceError, match="gives no gradients"), attach(model.requires_grad_(True), BUDGETS):
+        call(model, start, 900.0, 1)
     from diffusers import FirstBlockCacheConfig
 
     model.enable_cache(FirstBlockCacheConfig(threshold=0.1))
     with pytest.raises(SpaceError, match="disable_cache"), attach(model, BUDGETS):
         pass
+
+
+@torch.inference_mode()
+def test_a_pipeline_of_diffusers_keeps_its_steps_whatever_it_asks() -> None:
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    model = shaken(
+        diffusers.WanTransformer3DModel(
+            patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=16,
+            out_channels=16, text_dim=16, freq_dim=32, ffn_dim=32, num_layers=2, cross_attn_norm=True,
+        )
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKLWan(
+        base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
+    scheduler = diffusers.FlowMatchHeunDiscreteScheduler()  # two calls a step, but the last
+    pipeline = diffusers.WanPipeline(None, None, vae, scheduler, transformer=model)
+    pipeline.set_progress_bar_config(disable=True)
+    prompt, without = torch.randn(2, 1, 5, 16)
+
+    def clip(turned_off: int) -> Tensor:
+        def callback(pipeline: Any, step: int, *given: Any) -> Any:
+            if step == turned_off:
+                pipeline._guidance_scale = 1.0  # no guidance from here on
+            return given[-1]
+
+        return pipeline(
+            prompt_embeds=prompt, negative_prompt_embeds=without, num_inference_steps=4, height=32, width=32,
+            num_frames=9, output_type="latent", generator=torch.Generator().manual_seed(3),
+            callback_on_step_end=callback,
+        ).frames  # fmt: skip
+
+    plain, full = clip(2), (1.0,) * 7
+    with attach(model, full) as attached:
+        assert torch.equal(clip(2), plain)
+    assert attached.steps == 7
+    with attach(model, (1.0, 0.5, 0.0, 0.5, 0.0, 1.0, 0.5)):
+        first, again = clip(2), clip(2)
+    assert torch.equal(first, again)
+    assert 1e-6 < float((first - plain).norm() / plain.norm()) < 0.5
+    with (
+        pytest.raises(SpaceError, match="4 budgets but the pipeline asks for step 5"),
+        attach(model, full[:4]),
+    ):
+        clip(9)

@@ -17,9 +17,10 @@ from tradespace.problems.diffusion.flow import flow_loss  # noqa: E402
 from tradespace.problems.diffusion.layers import Layer, modulations  # noqa: E402
 from tradespace.problems.diffusion.sampling import sample  # noqa: E402
 from tradespace.problems.diffusion.schedule import Schedule  # noqa: E402
-from tradespace.problems.diffusion.selection import Weights, score, select  # noqa: E402
+from tradespace.problems.diffusion.selection import places, score, select  # noqa: E402
 from tradespace.problems.diffusion.tokens import TokenRun, sparse_block, whole_block  # noqa: E402
 from tradespace.problems.diffusion.training import Recipe, Training, pretrained, weights_path  # noqa: E402
+from tradespace.problems.diffusion.weights import Weights  # noqa: E402
 
 TINY = DiTConfig(frames=4, side=16, patch=(2, 4, 4), width=48, blocks=2, heads=2, mlp_ratio=2, classes=4)
 
@@ -69,7 +70,7 @@ def test_a_sparse_block_is_its_definition_and_touches_no_other_cache_row(model: 
     layer, (by,) = Layer.of(block), modulations(shared, block.table[None])
     _, cache = whole_block(layer, torch.randn(1, TINY.tokens, 48), by)
     x = torch.randn(1, TINY.tokens, 48)
-    weights = Weights()
+    weights = Weights.paper()
     change = (x - cache.inputs).square().sum(-1).sqrt()
     rows = select(score(cache.lse, change, cache.skipped, weights), 9)[0].tolist()
     expected = naive_block(block, x[0], shared, cache, rows)
@@ -84,9 +85,36 @@ def test_a_sparse_block_is_its_definition_and_touches_no_other_cache_row(model: 
 
 def test_a_token_that_waits_long_enough_is_selected() -> None:
     lse, change = torch.ones(1, 4), torch.tensor([[9.0, 9.0, 9.0, 0.01]])
-    waits = [select(score(lse, change, torch.tensor([[0.0, 0, 0, n]]), Weights()), 3) for n in range(8)]
-    assert 3 not in waits[0]
-    assert 3 in waits[-1]
+    for weights in (Weights.paper(), Weights(1.0, 0.05, 1.0)):
+        waits = [select(score(lse, change, torch.tensor([[0.0, 0, 0, n]]), weights), 3) for n in range(8)]
+        assert 3 not in waits[0]
+        assert 3 in waits[-1]
+
+
+def test_the_score_is_the_papers_without_a_spread_and_age_without_significance() -> None:
+    draws = torch.Generator().manual_seed(1)
+    lse, change = torch.rand(2, 64, generator=draws) + 1, torch.rand(2, 64, generator=draws)
+    skipped = torch.randint(0, 5, (2, 64), generator=draws).float()
+    part = lse * change
+    paper = 0.7 * part / part.mean(-1, keepdim=True) + 0.3 * skipped.exp()
+    torch.testing.assert_close(score(lse, change, skipped, Weights(0.7, 0.3)).argsort(-1), paper.argsort(-1))
+    waited = skipped + places(64)
+    for small in (0.0, 1e-6):  # a small weight changes little: places, not significance, part equal waits
+        assert torch.equal(
+            score(lse, change, skipped, Weights(small, 1.0, 1.0)).argsort(-1), waited.argsort(-1)
+        )
+    assert score(lse, change, skipped + 500, Weights(0.1, 1.0)).isfinite().all()
+
+
+def test_by_age_alone_every_token_has_its_turn_in_every_block(model: VideoDiT) -> None:
+    run = TokenRun(model)  # the weights that ship
+    clip, kinds = torch.randn(2, *TINY.clip_shape), torch.tensor([0, 1])
+    run.velocity(clip, torch.zeros(2), kinds, 1.0, keep=True)
+    for step in range(1, 9):
+        run.velocity(clip, torch.full((2,), step / 9), kinds, 0.25, keep=True)
+        waits = torch.stack([cache.skipped for cache in run.caches])
+        assert (waits == waits[0]).all()
+        assert waits.max() == min(step, 3)
 
 
 def test_whole_steps_equal_the_plain_path_and_no_steps_cost_nothing(model: VideoDiT) -> None:
@@ -113,7 +141,7 @@ def test_caches_are_counted_to_the_byte(model: VideoDiT) -> None:
 
 
 def test_a_schedule_survives_its_file_and_a_bad_one_is_a_sentence(model: VideoDiT, tmp_path: Path) -> None:
-    kept = Schedule((1.0, 0.3, 0.0, 0.7), 1.5, 0.1, "small")
+    kept = Schedule((1.0, 0.3, 0.0, 0.7), Weights(1.5, 0.1, 0.5), "small")
     kept.save(tmp_path / "s.json")
     assert Schedule.load(tmp_path / "s.json") == kept
     assert Schedule.uniform(0.4, 10).mean == pytest.approx(0.4)
