@@ -93,10 +93,14 @@ def minimize(
     of many solves of the same model. fixed: column -> value.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    how: tuple[Any, ...] = gap, deadline, seed
-    also: tuple[Any, ...] = watch, relaxed, series
+
+    def solved(start: Array | None, held: Mapping[int, float]) -> Outcome:
+        return _believed(
+            model, objective, constraints, gap, deadline, seed, start, watch, relaxed, series, held
+        )
+
     held = dict(fixed or {})
-    outcome = _believed(model, objective, constraints, *how, start, *also, held)
+    outcome = solved(start, held)
     if relaxed or outcome.x is None or outcome.ending:
         return outcome
     while _largest(objective, held) * COARSE > abs(objective.value(outcome.x)):
@@ -104,7 +108,7 @@ def minimize(
         if _largest(objective, held | spared) > _largest(objective, held) / 2:
             break
         held |= spared
-        again = _believed(model, objective, constraints, *how, outcome.x, *also, held)
+        again = solved(outcome.x, held)
         if again.x is None or again.bound is None:
             return replace(outcome, bound=None, interrupted=again.interrupted, out_of_time=again.out_of_time)
         best = min(again.x, outcome.x, key=objective.value)
