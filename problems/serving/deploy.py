@@ -109,7 +109,7 @@ def replay(
         applications=min(applications, problem.applications), docker_warm_up=0, dnn_warm_up=0
     )
     assert isinstance(few, Hermes)
-    pace = seconds / float(few.jobs.arrival[-1])
+    pace = seconds / (float(few.jobs.arrival[-1]) or float(few.jobs.work.sum()))
     slots = {LANGUAGE: few.servers} | {p: SLOTS.get(p, 100) for p in few.places}
     rows = []
     for order in ("fcfs", "gittins"):

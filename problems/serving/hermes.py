@@ -414,7 +414,8 @@ def _served(
         arrival = poisson(gaps, count, servers * load / mean)
     else:
         arrival = origin.recorded.times[:count] / speed
-        offered = mean * len(arrival) / (servers * max(float(arrival[-1]), 1e-9))
+        span = float(arrival[-1])
+        offered = mean * len(arrival) / (servers * span) if span > 0 else 0.0
         if offered >= 1:
             _announce_overload(round(offered, 2), len(arrival))
     count = len(arrival)

@@ -24,6 +24,7 @@ from .trace import LANGUAGE, Stage
 
 END, START = "end", "start"
 MOST_STAGES = 50
+MOST_CALLS = 100_000  # side by side
 WINDOW = 1000
 INFORMATIVE = 0.5  # least |correlation| at which an upstream value refines what follows
 ANY = ("", 0, -1)
@@ -149,6 +150,20 @@ def graphs_from(file: str, record: Any) -> dict[str, PDGraph]:
         raise DataError(f"{file} holds no graphs: {type(error).__name__}: {error}") from None
 
 
+def amount(value: Any) -> float:
+    """Tokens or seconds; ValueError where they are no finite number of at least 0."""
+    if not 0 <= value < np.inf:
+        raise ValueError(f"tokens and seconds must be finite and at least 0, got {value!r}")
+    return float(value)
+
+
+def side_by_side(value: Any) -> int:
+    """A number of calls; ValueError where it is none."""
+    if not 0 <= value <= MOST_CALLS or value != int(value):
+        raise ValueError(f"calls side by side must be a count up to {MOST_CALLS:,}, got {value!r}")
+    return int(value)
+
+
 def _graph(name: str, record: Mapping[str, Mapping[str, Any]]) -> PDGraph:
     units: dict[str, Unit] = {}
     try:
@@ -163,9 +178,9 @@ def _graph(name: str, record: Mapping[str, Mapping[str, Any]]) -> PDGraph:
             following = tuple(values["next"])
             if values["type"] == LANGUAGE:
                 fields = zip(values["parallelism"], values["input_len"], values["output_len"], strict=False)
-                visits = tuple((int(p), float(i), float(o), 0.0) for p, i, o in fields)
+                visits = tuple((side_by_side(p), amount(i), amount(o), 0.0) for p, i, o in fields)
             else:
-                visits = tuple((0, 0.0, 0.0, float(t)) for t in values["exec_time"])
+                visits = tuple((0, 0.0, 0.0, amount(t)) for t in values["exec_time"])
             if not visits or not following:
                 raise DataError(f"unit '{unit}' of '{name}' has no samples.")
             units[unit] = Unit(unit, values["type"], visits, following)

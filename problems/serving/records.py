@@ -15,10 +15,11 @@ from typing import Any
 
 from ...errors import DataError
 from ...text import read_json
-from .pdgraph import END, PDGraph, Run, Unit, graph_of, graphs_from
+from .pdgraph import END, PDGraph, Run, Unit, amount, graph_of, graphs_from, side_by_side
 from .trace import LANGUAGE, Stage
 
 BROKEN = (TypeError, AttributeError, KeyError, ValueError, IndexError, OverflowError)
+LEAST = 1e-6  # seconds of a stage that took none
 QUOTA = 1000  # samples that a share of next stages is spread over
 RECORD = re.compile(r"^record_|\.json(\.gz)?$")
 
@@ -83,6 +84,10 @@ def _call(tokens: Mapping[str, Any]) -> tuple[int, int]:
     return max(1, int(tokens["prompt_tokens"])), max(1, int(tokens["completion_tokens"]))
 
 
+def _seconds(value: Any) -> float:
+    return max(LEAST, amount(value))
+
+
 def _request_log(record: Mapping[str, Any]) -> list[Run]:
     """Requests by task in the order in which they were made: with tokens a call, else a stage elsewhere."""
     runs = []
@@ -93,7 +98,7 @@ def _request_log(record: Mapping[str, Any]) -> list[Run]:
             if request in tokens:
                 run.append(Stage(unit, LANGUAGE, (_call(tokens[request]),)))
             else:
-                run.append(Stage(unit, place_of(unit), seconds=max(1e-6, float(seconds))))
+                run.append(Stage(unit, place_of(unit), seconds=_seconds(seconds)))
         runs.append(run)
     return runs
 
@@ -125,8 +130,9 @@ def _columns(record: Mapping[str, Any]) -> list[Run]:
     def stage(unit: str, first: int, last: int) -> Stage:
         if f"token_{unit}" in record:
             return Stage(unit, LANGUAGE, tuple(_call(t) for t in record[f"token_{unit}"][first:last]))
-        seconds = sum(float(t) for t in record[f"time_{unit}"][first:last])
-        return Stage(unit, place_of(unit), seconds=max(1e-6, seconds))
+        return Stage(
+            unit, place_of(unit), seconds=_seconds(sum(map(float, record[f"time_{unit}"][first:last])))
+        )
 
     turns = sorted(looped, key=lambda unit: f"token_{unit}" not in record)  # thought before act
     runs = []
@@ -151,20 +157,24 @@ def _sampled(name: str, record: Mapping[str, Any]) -> PDGraph:
     for stage in record["stage_list"]:
         values = record[stage]
         prompts, answers = values["prompt_tokens"], values["completion_tokens"]
-        sides, gaps = values["parallelism"], [float(gap) for gap in values["stage_gap"]]
+        sides, gaps = values["parallelism"], [_seconds(gap) for gap in values["stage_gap"]]
+        if not (sides and gaps and prompts):
+            raise ValueError(f"stage '{stage}' has no samples")
         visits = tuple(
-            (int(sides[i % len(sides)]), float(p), float(a), 0.0)
+            (side_by_side(sides[i % len(sides)]), amount(p), amount(a), 0.0)
             for i, (p, a) in enumerate(zip(prompts, answers, strict=True))
         )
         entry[stage] = stage
-        if max(gaps) > 0:
+        if max(gaps) > LEAST:
             entry[stage] = f"before {stage}"
-            waits = tuple((0, 0.0, 0.0, max(1e-6, gap)) for gap in gaps)
+            waits = tuple((0, 0.0, 0.0, gap) for gap in gaps)
             units[entry[stage]] = Unit(entry[stage], place_of(stage), waits, (stage,))
         units[stage] = Unit(stage, LANGUAGE, visits, ())
     for stage in record["stage_list"]:
         odds = record[stage].get("next_stages", record[stage].get("next_stage", {}))
-        following = [entry[s] for s, share in odds.items() for _ in range(round(QUOTA * float(share)))]
+        if not (all(share >= 0 for share in odds.values()) and sum(odds.values()) <= 1 + 1e-6):
+            raise ValueError(f"the shares after stage '{stage}' must be at least 0 and at most 1 together")
+        following = [entry[s] for s, share in odds.items() for _ in range(round(QUOTA * share))]
         following += [END] * (QUOTA - len(following))
         units[stage] = Unit(stage, LANGUAGE, units[stage].visits, tuple(following))
     return PDGraph(name, units, (record["stage_list"][0],))

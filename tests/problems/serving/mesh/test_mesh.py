@@ -155,11 +155,12 @@ def test_a_slow_answer_after_an_early_first_token_is_late_by_its_mean_and_in_tim
     assert np.array_equal(found["mean"].finish, found["deadlines"].finish)
 
 
-def test_what_is_met_by_deadlines_is_what_has_no_late_token():
+@pytest.mark.parametrize("tpot", [0.07, 0.09])
+def test_what_is_met_by_deadlines_is_what_has_no_late_token(tpot):
     """Against every token's own time, from the iterations of a node that one instance has to itself."""
     arrivals = [0.0, 0.3, 0.5, 4.0]
     trace = Trace.of_requests(arrivals, [400, 900, 300, 700], [30, 20, 45, 10])
-    cluster, level = Cluster((cpu_node(SEVEN),), (1,)), ServiceLevel(tpot=0.09, tokens="deadlines")
+    cluster, level = Cluster((cpu_node(SEVEN),), (1,)), ServiceLevel(tpot=tpot, tokens="deadlines")
     outcome = simulate(trace, cluster, [SEVEN], POLICIES["sllm+c"], level, record=True,
                        limits={("cpu", SEVEN.name): 4})  # fmt: skip
     decodes = [end for _, _, kind, _, end in outcome.spans if kind == "decode"]
