@@ -375,6 +375,12 @@ class Problem(metaclass=ProblemType):
         override it."""
         return point
 
+    def confirm(self, point: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[Problem, str] | None:
+        """Try an answer before it is called feasible: None where it keeps what its metrics promise, else this
+        problem with what was learnt, which is solved in its place, and a sentence on what differed; override
+        it where an answer can be carried out in seconds."""
+        return None
+
     def guesses(self, goal: ResolvedGoal) -> Sequence[Mapping[str, Any]]:
         """Points that evolution begins from, such as what people choose by hand; override it."""
         return ()

@@ -75,6 +75,8 @@ def solve(
     draws of the model errors, every limit met in that share of them. why: the reason to record for the
     solver. study: the name of a study in `storage` that several processes fill together, each with this
     call; `budget.evaluations` are those of all.
+    Where a problem can carry its answer out (`Problem.confirm`), an answer that does not keep its promise is
+    not called feasible, and the problem is solved again with what was learnt.
     Raises a TradespaceError that names the cause and the remedy. Ctrl-C ends the search, which is saved as
     it is, and is raised again as a KeyboardInterrupt whose `result` is the answer so far.
 
@@ -114,7 +116,20 @@ def solve(
             session = Session(problem, resolved, budget, seed, evaluator, folder, first, observer, keep_all)
             result = conduct(session, chosen, why, pick)
             result = result if robust is None else robustly(session, result, robust)
-            return ended(session, log_study(session, result, storage if study is None else "none"))
+            result = ended(session, log_study(session, result, storage if study is None else "none"))
+    shown = None if study is not None or not result.feasible else problem.confirm(result.best, result.metrics)
+    if shown is None:
+        return result
+    learnt, told = shown
+    refuted = replace(result, feasible=False, notes=(*result.notes, told))
+    if refuted.run_dir is not None:
+        refuted.save(refuted.run_dir / "result.json")
+    again = solve(
+        learnt, solver, goal, budget, seed=seed, workers=workers, executor=executor, runs=runs,
+        storage=storage, start=result.best, pick=pick, robust=robust, keep_all=keep_all, observer=observer,
+        why=why,
+    )  # fmt: skip
+    return replace(again, notes=(told, *again.notes))
 
 
 def resume(

@@ -111,6 +111,11 @@ class Graph:
         )
         return replace(self, saved=saved)
 
+    def scaled(self, ratio: float) -> Graph:
+        """The same step where every error is a number of times as large."""
+        saved = tuple(replace(t, treatments=tuple(w.scaled(ratio) for w in t.treatments)) for t in self.saved)
+        return replace(self, saved=saved)
+
     def record(self) -> dict[str, Any]:
         """Plain data, which also identifies the graph."""
         data = {

@@ -172,6 +172,15 @@ class AdaccModule(Problem):
 
         return module_view(self)
 
+    def confirm(
+        self, point: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> tuple[AdaccModule, str] | None:
+        """Carry a plan out for one step, where its module is in this process: None where the gradient's error
+        is at most as promised, else the problem with errors as large as measured."""
+        from .execution.confirmation import confirm
+
+        return confirm(self, point, metrics["error"])
+
     def answer(self, point: dict[str, Any]) -> dict[str, Any]:
         """The point, and which module it is for."""
         plan = Plan(point)

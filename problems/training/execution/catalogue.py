@@ -72,23 +72,31 @@ def measured(problem: AdaccModule) -> Graph:
     """The graph of a problem's small module: from the user's configuration folder, or measured and put
     there."""
     key = configuration(problem)
-    if key in _MEASURED:
-        return _MEASURED[key]
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    path = configuration_folder() / "modules" / f"{problem.module}-{name}.json"
-    kept = kept_graph(path)
-    if kept is not None:
-        graph = kept
-    else:
-        takes_long("measuring the module")
-        with one_thread():
-            graph = profile(small_module(problem), example(problem), optimizer=problem.optimizer).graph
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(graph.record()))
-        draft.replace(path)
-    _MEASURED[key] = graph
-    return graph
+    if key not in _MEASURED:
+        kept = kept_graph(_path(problem))
+        if kept is not None:
+            _MEASURED[key] = kept
+        else:
+            takes_long("measuring the module")
+            with one_thread():
+                graph = profile(small_module(problem), example(problem), optimizer=problem.optimizer).graph
+            learn(problem, graph)
+    return _MEASURED[key]
+
+
+def learn(problem: AdaccModule, graph: Graph) -> None:
+    """From now on the graph of a problem's small module is this one, also in other processes."""
+    path = _path(problem)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(graph.record()))
+    draft.replace(path)
+    _MEASURED[configuration(problem)] = graph
+
+
+def _path(problem: AdaccModule) -> Path:
+    name = hashlib.sha256(json.dumps(configuration(problem)).encode()).hexdigest()[:16]
+    return configuration_folder() / "modules" / f"{problem.module}-{name}.json"
 
 
 _MEASURED: dict[tuple[Any, ...], Graph] = {}

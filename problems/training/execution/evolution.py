@@ -24,7 +24,7 @@ from ..graph import Graph
 from ..liveness import Liveness
 from ..replanning import Answer, least, score
 from .codecs import codec, relative_error
-from .executor import Program, Recording, applied, recording_of
+from .executor import Program, applied, recording_of
 from .profiling import Profile, distance, gradients, groups, step
 from .recording import Loss, undisturbed
 
@@ -203,7 +203,7 @@ class Evolution:
         self.answer = chosen
         if changed:
             graph = self.graph
-            self.recording = Recording(self.recording.tape, graph, self.recording.recipes)
+            self.recording = dataclasses.replace(self.recording, graph=graph)
             self.program = self._program()
         return changed > 0
 

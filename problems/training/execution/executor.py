@@ -37,11 +37,13 @@ from .waiting import Waiting
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A module's tape, the graph made of it, and recipes by buffer."""
+    """A module's tape, the graph made of it, recipes by buffer; the batch and loss it was recorded on."""
 
     tape: Tape
     graph: Graph
     recipes: Mapping[int, Recipe]
+    batch: Any = None
+    loss: Callable[[Any], Tensor] | None = None
 
 
 RECORDINGS: weakref.WeakKeyDictionary[nn.Module, Recording] = weakref.WeakKeyDictionary()

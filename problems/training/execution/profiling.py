@@ -226,7 +226,7 @@ class Profile:
         for h in heirs:
             tensors[h] = dataclasses.replace(tensors[h], treatments=(*_retain(tensors[h]), again))
         graph = dataclasses.replace(self.recording.graph, saved=tuple(tensors))
-        recording = Recording(self.tape, graph, self.recording.recipes)
+        recording = dataclasses.replace(self.recording, graph=graph)
         actions = [RETAIN] * len(tensors)
         actions[i] = label
         for h in heirs:
@@ -368,7 +368,7 @@ def structure_of(
         0.0,
         tape.blocks,
     )
-    return Recording(tape, graph, recipes)
+    return Recording(tape, graph, recipes, batch, loss)
 
 
 def profile(module: nn.Module, batch: Any, loss: Loss | None = None, optimizer: str = "adam") -> Recording:
@@ -376,11 +376,11 @@ def profile(module: nn.Module, batch: Any, loss: Loss | None = None, optimizer: 
     recording = structure_of(module, batch, loss, optimizer)
     tensors = Profile(module, batch, loss, recording).treatments()
     graph = dataclasses.replace(recording.graph, saved=tensors)
-    found = Recording(recording.tape, graph, recording.recipes)
+    found = dataclasses.replace(recording, graph=graph)
     program = Program(module, found, [RETAIN] * len(tensors))
     with undisturbed(module), applied(module, program):
         base = least_seconds(lambda: step(module, batch, loss), recording.tape.device)
-    found = Recording(found.tape, dataclasses.replace(graph, base_seconds=base), found.recipes)
+    found = dataclasses.replace(found, graph=dataclasses.replace(graph, base_seconds=base))
     RECORDINGS[module] = found
     return found
 
@@ -396,6 +396,6 @@ def remember(
             f"the plan was made for another module (digest {graph.digest}, here {fresh.digest}); record "
             f"this one."
         )
-    found = Recording(recording.tape, graph, recording.recipes)
+    found = dataclasses.replace(recording, graph=graph)
     RECORDINGS[module] = found
     return found
