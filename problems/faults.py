@@ -16,6 +16,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from ..errors import EvaluationError, TradespaceError
+from ..extras import install_hint
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 OURS = __name__.partition(".")[0] + "."
@@ -58,6 +59,7 @@ def fault(function: Callable[..., Any], error: BaseException) -> EvaluationError
     code = getattr(inspect.unwrap(function), "__code__", None)
     place = where(error, code.co_filename if code else None)
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said += install_hint(error)
     return EvaluationError(f"{named(function)} raised {said}{place}")
 
 

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, nearest
+from ..extras import install_hint
 
 if TYPE_CHECKING:
     from .problem import Problem
@@ -122,7 +123,8 @@ def _import(module: str, name: str) -> ModuleType:
             spec = importlib.util.find_spec(module)
         where = _line_at_fault(Path(spec.origin), error) if spec and spec.origin else ""
         raise DataError(
-            f"the module of '{name}' cannot be imported: {type(error).__name__}: {error}{where}"
+            f"the module of '{name}' cannot be imported: {type(error).__name__}: {error}"
+            f"{install_hint(error)}{where}"
         ) from error
 
 
@@ -155,7 +157,8 @@ def load_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise DataError(
-            f"{path.name} raised {type(error).__name__}: {error}{_line_at_fault(path, error)}"
+            f"{path.name} raised {type(error).__name__}: {error}{install_hint(error)}"
+            f"{_line_at_fault(path, error)}"
         ) from error
     return module
 

@@ -122,7 +122,7 @@ class Walk:
     def _find(self, name: str) -> Module | None:
         """A module to be read, or None for one that is installed, built in or not there."""
         if name not in self._modules:
-            place = self._place(name)
+            place = self._place(name) if all(name.split(".")) else None  # relative beyond the top
             self._modules[name] = None if place is None else module_at(name, place)
         return self._modules[name]
 
@@ -275,24 +275,26 @@ class Walk:
             called = every or name in self.words or (name[0] == name[-1] == "_")
             wanted = self._pending if called else self._methods.setdefault(name, [])
             wanted += [(module, method) for method in methods]
-        for package in definition.listed - self._listing:
+        inside = module.name.partition(".")[0] == PACKAGE  # its whole names are what users write
+        for package in definition.listed - self._listing - ({""} if inside else set()):
             self._listing.add(package)
             for text in self._texts.copy():
                 self._listed(package, text)
         self._data(module, definition)
 
-    def _outside(self, module: Module, base: Chain, seen: frozenset[Chain] = frozenset()) -> bool:
+    def _outside(self, module: Module, base: Chain, seen: frozenset[tuple[str, Chain]] = frozenset()) -> bool:
         """Whether a class descends from an installed one, whose code may call any method."""
-        if base in seen:
+        if (module.name, base) in seen:
             return False
+        seen |= {(module.name, base)}
         for definition in module.definitions.get(base[0], ()):
-            if any(self._outside(module, inner, seen | {base}) for inner in definition.bases):
+            if any(self._outside(module, inner, seen) for inner in definition.bases):
                 return True
         for target, attribute in module.imports.get(base[0], ()):
             chain = (attribute, *base[1:]) if attribute else base[1:]
             while chain and (found := self._find(target)) is not None:
                 if chain[0] in found.definitions or chain[0] in found.imports:
-                    if self._outside(found, chain):
+                    if self._outside(found, chain, seen):
                         return True
                     break
                 target, chain = f"{target}.{chain[0]}", chain[1:]

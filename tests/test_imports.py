@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = ("hardware", "costmodels", "problems", "solvers", "search")
-SHARED = {"arrays", "errors", "folders", "units", "text", "times"}
+SHARED = {"arrays", "errors", "extras", "folders", "units", "text", "times"}
 HEAVY = (
     "torch",
     "pyomo",

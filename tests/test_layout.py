@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tradespace.extras import EXTRAS
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("hardware", "costmodels", "problems", "solvers", "search")
@@ -63,6 +66,13 @@ def test_constraints_name_versions_and_nothing_else() -> None:
     lines = [v for v in (ROOT / "constraints.txt").read_text().splitlines() if v and not v.startswith("#")]
     assert all(len(v.split("==")) == 2 and "/" not in v and "+" not in v for v in lines)
     assert "torch==2.13.0" in lines
+
+
+@pytest.mark.parametrize(("package", "extra"), EXTRAS.items())
+def test_the_extra_that_is_hinted_at_installs_the_package(package: str, extra: str) -> None:
+    named = {"grpc": "grpcio", "optuna_dashboard": "optuna-dashboard"}.get(package, package)
+    wanted = SETTINGS["project"]["optional-dependencies"][extra]
+    assert any(re.match(rf"{named}\b(?!-)", requirement) for requirement in wanted)
 
 
 def test_every_direct_dependency_is_constrained() -> None:

@@ -21,9 +21,7 @@ def _library() -> Any:
     try:
         from PIL import Image, ImageDraw
     except ImportError:
-        raise SolverUnavailable(
-            "Pictures need Pillow; install it with `pip install 'tradespace[video]'`."
-        ) from None
+        raise SolverUnavailable("Pictures need Pillow, which is not installed; pip install pillow.") from None
     return Image, ImageDraw
 
 

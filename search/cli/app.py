@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import DataError, TradespaceError
+from ...extras import install_hint
 from . import answering, looking, searching
 from .options import app
 
@@ -105,6 +106,13 @@ def main(arguments: list[str] | None = None) -> Any:
         from .console import fail
 
         fail(str(error))
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if not (hint := install_hint(error)):
+            raise
+        from .console import fail
+
+        fail(f"this needs the package '{error.name}', which is not installed{hint}")
         sys.exit(2)
     except MemoryError as error:
         from .console import fail
