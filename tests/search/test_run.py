@@ -179,7 +179,7 @@ def test_resume_after_the_source_changed_says_so(tmp_path):
     counted_file(tmp_path, text=COUNTED.replace("FACTOR = 1.0", "FACTOR = 2.0"))
     code = f"import tradespace as ts; ts.resume({str(run)!r})"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stderr
-    assert "the source of Counted" in said
+    assert "the code of Counted" in said
 
 
 # --- another goal --------------------------------------------------------------------------------------
