@@ -17,7 +17,8 @@ from tradespace.problems.training.milp import count_view, flat_view
 from tradespace.problems.training.operators import Operators
 from tradespace.problems.training.plans import BULK, LAST, TAIL, Planner
 from tradespace.problems.training.step import Step, blocks_by_label
-from tradespace.solvers.linear import Constraint, compile_model, minimize
+from tradespace.solvers.highs import minimize
+from tradespace.solvers.linear import Constraint, compile_model
 
 SMALL = {"model": "gpt2", "batch": 4, "sequence": 256, "dropout": False}
 
