@@ -117,7 +117,9 @@ def solve(
             result = conduct(session, chosen, why, pick)
             result = result if robust is None else robustly(session, result, robust)
             result = ended(session, log_study(session, result, storage if study is None else "none"))
-    shown = None if study is not None or not result.feasible else problem.confirm(result.best, result.metrics)
+    shown = None
+    if study is None and result.feasible and result.best is not None:
+        shown = problem.confirm(result.best, result.metrics)
     if shown is None:
         return result
     learnt, told = shown

@@ -126,6 +126,13 @@ class AdaccModule(Problem):
             raise SpaceError(told)
         return problem
 
+    def ready(self, progress: Progress | None = None) -> None:
+        """Measure the small module, where nobody did on this machine."""
+        if self.graph is None:
+            from .execution.catalogue import measured
+
+            measured(self, progress or (lambda *_: None))
+
     @cached_property
     def step(self) -> Graph:
         """The recorded step that referee and view read; measured once a machine and configuration."""

@@ -21,6 +21,7 @@ from .modules import Shape, characters, draw_batch, language_model
 from .profiling import one_thread, profile, remember
 
 if TYPE_CHECKING:
+    from ...problem import Progress
     from ..module import AdaccModule
 
 
@@ -68,7 +69,7 @@ def _sound(part: Any) -> bool:
     return True
 
 
-def measured(problem: AdaccModule) -> Graph:
+def measured(problem: AdaccModule, progress: Progress = lambda *_: None) -> Graph:
     """The graph of a problem's small module: from the user's configuration folder, or measured and put
     there."""
     key = configuration(problem)
@@ -79,8 +80,9 @@ def measured(problem: AdaccModule) -> Graph:
         else:
             takes_long("measuring the module")
             with one_thread():
-                graph = profile(small_module(problem), example(problem), optimizer=problem.optimizer).graph
-            learn(problem, graph)
+                module = small_module(problem)
+                found = profile(module, example(problem), optimizer=problem.optimizer, progress=progress)
+            learn(problem, found.graph)
     return _MEASURED[key]
 
 

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,9 @@ from .recording import (
 )
 from .structure import other_bytes, saved_tensors
 from .tape import window
+
+if TYPE_CHECKING:
+    from ...problem import Progress
 
 ROUNDS = 7
 WORTH = 1.4
@@ -327,12 +330,14 @@ class Profile:
             spent = least_seconds(run, self.device) / len(members)
         return Treatment(OFFLOAD, "", 0, spent, 0.0, 0, 0)
 
-    def treatments(self) -> tuple[SavedTensor, ...]:
+    def treatments(self, progress: Progress = lambda *_: None) -> tuple[SavedTensor, ...]:
         """Every saved tensor with what may be done with it."""
         place = place_of(self.module, self.device)
         found: dict[int, tuple[Treatment, ...]] = {}
-        for members in groups(self.saved):
+        parts = groups(self.saved)
+        for number, members in enumerate(parts):
             t = self.saved[members[0]]
+            progress(f"measuring {t.name}", number / len(parts))
             made = [*_retain(t), self.coded(members, INT8), self.coded(members, INT4)]
             made += [self.moved(members, place), self.recomputed(members)]
             for i in members:
@@ -371,10 +376,16 @@ def structure_of(
     return Recording(tape, graph, recipes, batch, loss)
 
 
-def profile(module: nn.Module, batch: Any, loss: Loss | None = None, optimizer: str = "adam") -> Recording:
+def profile(
+    module: nn.Module,
+    batch: Any,
+    loss: Loss | None = None,
+    optimizer: str = "adam",
+    progress: Progress = lambda *_: None,
+) -> Recording:
     """Record a module, measure every treatment here, and remember the recording for `apply`."""
     recording = structure_of(module, batch, loss, optimizer)
-    tensors = Profile(module, batch, loss, recording).treatments()
+    tensors = Profile(module, batch, loss, recording).treatments(progress)
     graph = dataclasses.replace(recording.graph, saved=tensors)
     found = dataclasses.replace(recording, graph=graph)
     program = Program(module, found, [RETAIN] * len(tensors))
