@@ -1,10 +1,14 @@
-"""The storages of one pass of a module, and how each can be made again from what is still there.
+"""The contents of the storages of one pass of a module, and how each can be made again from what is there.
 
-A cell is one storage. A noted cell knows the operators that made and changed it *in this pass*: their
-arguments, scalars and random states, where a tensor argument is a slot, part of another cell after so many
-changes. Running them again on the same inputs makes the same bits. Any other cell holds its content: an
-input, a parameter, or what was made by an operator that was not noted. A cell whose content went elsewhere
-(coded, moved away) knows how to fetch it.
+A cell is one content of a storage: a change in place after anybody read it begins a new cell, made from the
+old one, as in static single assignment. A noted cell knows the operators that made and changed it *in this
+pass*: their arguments, scalars and random states, where a tensor argument is a slot, part of another cell.
+Any other cell holds its content: an input, a parameter, or what was made by an operator that was not noted.
+A cell whose content went elsewhere (coded, moved away) knows how to fetch it.
+
+Running operators again on the same inputs makes the same bits. On a CPU that is not trusted but compared: a
+sum of the bits of what autograd saved is kept, and asked again of what is made, so that whatever an operator
+depends on besides its arguments, and whatever changed them unseen, ends in a sentence.
 
 Cells point to the cells they are made of, never back, so that counting references frees everything.
 """
@@ -23,6 +27,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
 
 from ....errors import SpaceError
+from .sums import fits, total
 from .tape import Geometry, geometry, window
 
 LOCK = threading.RLock()
@@ -35,7 +40,10 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
         return None
     if tensor.is_conj() or tensor.is_quantized or tensor.is_mkldnn:
         return None
-    return tensor.untyped_storage()
+    try:
+        return tensor.untyped_storage()
+    except NotImplementedError:  # inside a transform of torch.func
+        return None
 
 
 _ORDINARY = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
@@ -44,57 +52,38 @@ _ORDINARY = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
 class Watch:
     """Part of a cell that is read again later: how it was, so that a change is noticed.
 
-    The version counter sees every change through PyTorch. On a CPU a sum of the bit patterns (`summed`) also
-    sees those through NumPy or `.data`. The tensor itself, which may carry a graph, is not kept.
+    By its bits where they are summed, else by its version counter, which sees every change through PyTorch.
+    The tensor is kept where no graph hangs on it.
     """
 
     __slots__ = ("shape", "storage", "tensor", "total", "version")
 
     def __init__(self, tensor: Tensor, summed: bool) -> None:
         self.shape, self.storage = geometry(tensor), tensor.untyped_storage()
-        self.tensor = weakref.ref(tensor)
+        self.tensor = weakref.ref(tensor) if tensor.requires_grad else lambda: tensor
         self.version = 0 if tensor.is_inference() else tensor._version
         self.total = total(tensor) if summed else None
 
     def changed(self) -> bool:
         """Whether it is no longer what it was."""
+        if not fits(self.storage, self.shape):
+            return True
+        if self.total is not None:
+            before, self.total = self.total, None  # asked once
+            return before != total(window(self.storage, self.shape))
         tensor = self.tensor()
-        if tensor is not None and not tensor.is_inference():
-            replaced = tensor.untyped_storage()._cdata != self.storage._cdata  # through `.data`
-            if not replaced and tensor._version != self.version:
-                return True
-        if self.total is None:
+        if tensor is None or tensor.is_inference():
             return False
-        dtype, offset, size, _ = self.shape
-        if self.storage.nbytes() < (offset + bool(torch.Size(size).numel())) * dtype.itemsize:
-            return True  # freed, as sharded parameters are
-        before, self.total = self.total, None  # asked once
-        return before != total(window(self.storage, self.shape))
-
-
-def total(tensor: Tensor) -> int | None:
-    """The sum of a CPU tensor's bit patterns; None elsewhere, where asking would wait for the device."""
-    if tensor.device.type != "cpu" or not tensor.numel():
-        return None
-    flat = tensor.detach()
-    if flat.is_complex():
-        flat = torch.view_as_real(flat)
-    size = flat.element_size()
-    if flat.is_contiguous() and (flat.numel() * size) % 8 == 0 and (flat.storage_offset() * size) % 8 == 0:
-        return int(flat.view(-1).view(torch.int64).sum())
-    return int(flat.view(_INTEGERS[size]).sum(dtype=torch.int64))
-
-
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+        replaced = tensor.untyped_storage()._cdata != self.storage._cdata  # through `.data`
+        return not replaced and tensor._version != self.version
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """Part of a cell as an operator read it. cell: None for the cell that the operator changes. k: after how
-    many of its calls. written: whether the operator changes it."""
+    """Part of a cell as an operator read it. cell: None for the cell that the operator changes. written:
+    whether the operator changes it."""
 
     cell: Cell | None
-    k: int
     shape: Geometry
     written: bool
 
@@ -117,27 +106,27 @@ class Note:
 
 
 class Cell:
-    """A storage of a pass; see the module's first lines.
+    """One content of a storage; see the module's first lines.
 
     buffer: of the recorded step that it stands for, or -1. calls: the operators that made and changed it;
     none where that is not known. position: its tensor among the first one's outputs. held: its content.
-    code: what fetches its content. at: after how many calls content was taken. packed: whether autograd saved
-    it, so that others are made from it rather than from what it is made of. read: whether a note reads it.
-    least: after how many calls it is asked for, at the least.
+    code: what fetches its content. exact: whether that is the content, to the bit. packed: whether autograd
+    saved it, so that others are made from it rather than from what it is made of. read: whether a note reads
+    it. sums: of the parts that are made again, as they were.
     """
 
     __slots__ = (
         "__weakref__",
-        "at",
         "buffer",
         "calls",
         "code",
+        "exact",
         "held",
-        "least",
         "packed",
         "position",
         "read",
         "reference",
+        "sums",
         "watches",
     )
 
@@ -148,34 +137,28 @@ class Cell:
         self.position = 0
         self.held: torch.UntypedStorage | None = None
         self.code: Callable[[], torch.UntypedStorage] | None = None
-        self.at = 0
-        self.least = 1 << 30
+        self.exact = True
         self.packed = self.read = False
+        self.sums: dict[Geometry, int | None] = {}
         self.watches: list[Watch] = []
 
     def watch(self, tensor: Tensor, summed: bool) -> None:
-        """Notice changes of a part of the cell."""
-        shape = geometry(tensor)
-        if not any(w.shape == shape and (w.total is not None or not summed) for w in self.watches):
-            self.watches.append(Watch(tensor, summed))
-
-    def ask(self) -> int:
-        """After how many calls the content of now is taken; it will be asked for."""
-        self.least = min(self.least, len(self.calls))
-        return len(self.calls)
-
-    def hold(self, storage: torch.UntypedStorage) -> None:
-        """Keep the content."""
-        self.held, self.at = storage, len(self.calls)
+        """Notice changes of a part of the cell: by its bits (`summed`), or its version counter on a device
+        where what is made from it is not compared."""
+        if summed or tensor.device.type != "cpu":
+            shape = geometry(tensor)
+            if not any(w.shape == shape for w in self.watches):
+                self.watches.append(Watch(tensor, summed))
 
     def freeze(self) -> None:
         """Keep a copy of the content, which is about to change in place."""
         if self.held is not None and self.read:
             self.held, self.watches = self.held.clone(), []
 
-    def ready(self, k: int) -> bool:
-        """Whether the content after k calls is at hand."""
-        return self.at == k and (self.held is not None or self.code is not None)
+    @property
+    def ready(self) -> bool:
+        """Whether the content is at hand."""
+        return self.held is not None or self.code is not None
 
     def content(self) -> torch.UntypedStorage:
         """The content at hand. Raises SpaceError where it was changed since."""
@@ -184,64 +167,85 @@ class Cell:
             self.held = self.code()
         for watch in self.watches:
             if watch.changed():
-                size = "x".join(map(str, watch.shape[2])) or "scalar"
-                raise SpaceError(
-                    f"a tensor ({size} {str(watch.shape[0])[6:]}) that the plan computes from was changed or "
-                    "freed between the forward and the backward pass; what is recomputed would not be what "
-                    "was computed. Run backward first, or retain what is computed from it."
-                )
+                raise changed(watch.shape)
         return self.held
 
-    def get(self, k: int) -> torch.UntypedStorage:
-        """The storage as it was after k calls, made again where it is not at hand."""
-        if self.ready(k):
-            return self.content()
-        waiting: list[tuple[Cell, int, Recipe]] = [(self, k, Recipe(self, k))]
+    def part(self, shape: Geometry) -> Tensor:
+        """A part of the content at hand. Raises SpaceError where it was changed or freed since."""
+        storage = self.content()
+        if not fits(storage, shape):
+            raise changed(shape)
+        return window(storage, shape)
+
+    def get(self) -> torch.UntypedStorage:
+        """The content, made again where it is not at hand."""
+        waiting = [] if self.ready else [(self, Recipe(self))]
         while waiting:
-            cell, at, recipe = waiting[-1]
-            missing = [(p, n) for p, n in recipe.parents if not p.ready(n)]
+            cell, recipe = waiting[-1]
+            missing = [p for p in recipe.parents if not p.ready]
             if missing:  # each before anything is made here, so that scratch does not add up
-                waiting += [(p, n, Recipe(p, n)) for p, n in reversed(missing)]
+                waiting += [(p, Recipe(p)) for p in reversed(missing)]
                 continue
             waiting.pop()
-            if not cell.ready(at):
-                cell.held, cell.at = recipe.run(), at
-                if at == len(cell.calls) == cell.least:
-                    cell.calls = []  # nothing else will be asked of them
+            if not cell.ready:
+                cell.held, cell.calls = recipe.run(), []
+                cell.exact = all(p.exact for p in recipe.parents)
         return self.content()
+
+    def note(self, tensor: Tensor) -> None:
+        """Remember how a part is that will be made again. Bytes are reserves of fused layers, which hold
+        memory that nobody wrote."""
+        shape = geometry(tensor)
+        if shape not in self.sums and tensor.dtype is not torch.uint8:
+            with torch.no_grad(), apart():
+                self.sums[shape] = total(tensor)
+
+    def compare(self, shape: Geometry) -> Tensor:
+        """A part made again. Raises SpaceError where it is not what it was."""
+        made = window(self.get(), shape)
+        before = self.sums.get(shape)
+        if before is not None:
+            if self.exact and total(made) != before:
+                raise changed(shape)
+            del self.sums[shape]  # compared once
+        return made
+
+
+def changed(shape: Geometry) -> SpaceError:
+    """Why a tensor cannot be made again."""
+    size = "x".join(map(str, shape[2])) or "scalar"
+    return SpaceError(
+        f"a tensor ({size} {str(shape[0])[6:]}) cannot be computed again as it was: what it is computed from "
+        "was changed or freed between the forward and the backward pass, or by something that PyTorch "
+        "does not see, such as NumPy. Run backward first, or retain this tensor."
+    )
 
 
 class Recipe:
-    """The operators that make a cell again as it was after k calls, and the cells they start from."""
+    """The operators that make a cell again, the cells on the way (`need`), and those to start from."""
 
-    def __init__(self, target: Cell, k: int) -> None:
+    def __init__(self, target: Cell) -> None:
         self.target = target
-        need, parents = {target: k}, {}
+        need, parents = {target: None}, dict[Cell, None]()
         waiting = [target]
         while waiting:
-            cell = waiting.pop()
-            for note in cell.calls[: need[cell]]:
+            for note in waiting.pop().calls:
                 for slot in note.slots:
                     other = slot.cell
-                    if other is None or other in parents:
+                    if other is None or other in need or other in parents:
                         continue
-                    if other in need:
-                        if need[other] < slot.k:
-                            need[other] = slot.k
-                            waiting.append(other)
-                    elif other.ready(slot.k) or other.packed or not other.calls:
-                        parents[other] = slot.k
+                    if other.ready or other.packed or not other.calls:
+                        parents[other] = None
                     else:
-                        need[other] = slot.k
+                        need[other] = None
                         waiting.append(other)
-        self.parents = tuple(parents.items())
-        self.need = need
+        self.parents, self.need = tuple(parents), tuple(need)
 
     def run(self) -> torch.UntypedStorage:
         """Make the target. What is made on the way is freed after its last reader."""
         notes: dict[int, tuple[Note, list[Cell]]] = {}
-        for cell, k in self.need.items():
-            for note in cell.calls[:k]:
+        for cell in self.need:
+            for note in cell.calls:
                 notes.setdefault(id(note), (note, []))[1].append(cell)
         order = sorted(notes.values(), key=lambda found: found[0].order)
         last: dict[Cell, int] = {}
@@ -256,6 +260,10 @@ class Recipe:
         made: dict[Cell, torch.UntypedStorage] = {}
         with again():
             for number, (note, cells) in enumerate(order):
+                source = note.slots[0].cell if note.function is copied else None
+                if source in made and last[source] == number:  # nobody else reads it
+                    made[cells[0]] = made.pop(source)
+                    continue
                 results = self._call(note, cells, made)
                 for cell in cells:
                     if cell.calls[0] is note:
@@ -268,7 +276,7 @@ class Recipe:
     def _call(self, note: Note, cells: list[Cell], made: dict[Cell, torch.UntypedStorage]) -> list[Any]:
         def tensor(slot: Slot) -> Tensor:
             cell = cells[0] if slot.cell is None else slot.cell
-            found = window(made[cell] if cell in made else cell.content(), slot.shape)
+            found = window(made[cell], slot.shape) if cell in made else cell.part(slot.shape)
             return found.clone() if slot.written and slot.cell is not None else found
 
         args = tuple(_filled(a, tensor) for a in note.args)
@@ -277,6 +285,11 @@ class Recipe:
             return outputs(note.function(*args, **kwargs))
         with generators_at(note.states):
             return outputs(note.function(*args, **kwargs))
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """What makes the new content of a storage that is changed after it was read, before the change."""
+    return tensor.clone()
 
 
 def _filled(argument: Any, tensor: Callable[[Slot], Tensor]) -> Any:

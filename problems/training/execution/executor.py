@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from ....errors import PlanWarning, SpaceError
 from ..actions import OFFLOAD, RECOMPUTE, RETAIN
 from ..graph import GRADIENT, Graph
-from .cells import LOCK, Cell, apart, storage_of, total
+from .cells import LOCK, Cell, apart, storage_of
 from .codecs import Codec, codec
 from .places import place_of
 from .recording import input_tensors
+from .sums import total
 from .tape import Geometry, Recipe, Ref, Tape, geometry, window
 from .tracing import Step, Trace, Tracing, settle
 from .waiting import Waiting
@@ -53,8 +54,8 @@ RECORDINGS: weakref.WeakKeyDictionary[nn.Module, Recording] = weakref.WeakKeyDic
 class Program:
     """A plan for a recorded module, ready to run.
 
-    noted: also follow the operators that make these buffers. strict: refuse a pass that departs from the
-    recorded one, where else a warning says so once.
+    noted: follow every pass, also the operators that make these buffers. strict: refuse a pass that
+    departs from the recorded one, where else a warning says so once.
     """
 
     def __init__(
@@ -65,12 +66,12 @@ class Program:
         stochastic: bool = False,
         *,
         strict: bool = False,
-        noted: Sequence[int] = (),
+        noted: Sequence[int] | None = None,
     ) -> None:
         self.recording, self.strict = recording, strict
         self.tape = tape = recording.tape
         self.name = type(module).__name__
-        parameters = dict(module.named_parameters())
+        parameters = dict(module.named_parameters(remove_duplicate=False))
         self.action: dict[int, str] = {}
         self.codecs: dict[int, Codec] = {}
         self.gradients: list[tuple[int, nn.Parameter]] = []
@@ -91,10 +92,11 @@ class Program:
                 self.action[tensor.buffer] = label
                 self.gradients.append((tensor.buffer, parameters[tensor.path]))
         self.dropped = {b for b, label in self.action.items() if label == RECOMPUTE}
-        self.steps = _steps(recording, {*self.dropped, *noted})
-        self.follows = bool(self.dropped or noted)
+        self.steps = _steps(recording, {*self.dropped, *(noted or ())})
+        self.follows = bool(self.dropped) or noted is not None
+        self.lossy = any(not c.lossless for c in self.codecs.values())
         coded = {b for b, label in self.action.items() if label != RETAIN and tape.buffers[b].forward}
-        self.active = bool(coded or noted)
+        self.active = bool(coded) or noted is not None
         self.entries = tuple(p.source for p in tape.packs)
         self.place = place_of(module, tape.device) if OFFLOAD in self.action.values() else None
         self.look: Callable[[Tensor, Cell], None] | None = None
@@ -120,6 +122,10 @@ class Program:
         code = coding.encode(window(storage, (dtype, 0, (elements,), (1,))))
         return None if code is None else lambda: coding.decode(code).untyped_storage()
 
+    def is_exact(self, buffer: int) -> bool:
+        """Whether a buffer that is coded or moved away comes back to the bit."""
+        return buffer not in self.codecs or self.codecs[buffer].lossless
+
     def depart(self, what: str) -> None:
         """A pass is not the recorded one: say so once, or refuse it."""
         told = (
@@ -134,6 +140,8 @@ class Program:
 
     def waiting(self) -> Waiting:
         """What the plan does with gradients."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return Waiting({})  # others read gradients while the backward pass runs, to sum them
         return Waiting({p: partial(self.keep, b) for b, p in self.gradients})
 
 
@@ -153,15 +161,14 @@ class Handle:
     """What autograd keeps instead of a tensor that is coded, moved or dropped: part of a cell."""
 
     cell: Cell
-    k: int
     shape: Geometry
 
     def unpack(self) -> Tensor:
         """The tensor."""
         with LOCK, torch.no_grad(), apart():
-            storage = self.cell.get(self.k)
+            made = self.cell.compare(self.shape)
             self.cell.code = None
-            return window(storage, self.shape)
+            return made
 
 
 @dataclass(slots=True, eq=False)
@@ -193,7 +200,7 @@ class Pass:
         self.program = program
         hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
         self.outer: tuple[Any, Any] | None = hooks
-        self.trace = Trace(program.steps)
+        self.trace = Trace(program.steps, program.follows and program.lossy)
         self.count, self.matches = 0, True
         self.totals: dict[Cell, int | None] = {}
         self.mode = Tracing(self.trace) if follows else None
@@ -245,35 +252,36 @@ class Pass:
         settle(cell)
         if self.program.look is not None:
             self.program.look(tensor, cell)
-        label, k = self.program.label(cell.buffer), len(cell.calls)
+        label = self.program.label(cell.buffer)
         if label == RETAIN:
-            if cell.calls and cell.at != k:
-                cell.hold(storage)
-            if cell.held is not None and not cell.watches:
-                cell.watch(tensor.detach(), summed=False)
+            if cell.calls and cell.held is None:
+                cell.held = storage
+            if cell.held is not None:
+                cell.watch(tensor.detach(), self.trace.summed)
             cell.packed = True
             return self.stays(tensor)
         if label == RECOMPUTE:
             if not cell.calls:
                 return self.stays(tensor)
-        elif not (cell.packed and cell.at == k and (cell.code is not None or cell.held is not None)):
+            cell.note(tensor)
+        elif not (cell.packed and cell.ready):
             with torch.no_grad(), apart():
                 code = None if cell.packed else self.program.keep(cell.buffer, tensor)
             if code is None:
                 cell.buffer = -1
                 return self.pack_again(tensor)
-            cell.code, cell.held, cell.at, cell.watches = code, None, k, []
+            cell.code, cell.held, cell.watches = code, None, []
+            cell.exact = self.program.is_exact(cell.buffer)
         cell.packed = True
-        return Handle(cell, cell.ask(), geometry(tensor))
+        return Handle(cell, geometry(tensor))
 
     def pack_again(self, tensor: Tensor) -> Any:
         """Keep a tensor that its plan's codec does not take."""
         storage = tensor.untyped_storage()
         cell = self.trace.known(storage)
         if cell is not None and (cell.read or cell.calls):
-            cell.hold(storage)
-            cell.watches = []
-            cell.watch(tensor.detach(), summed=False)
+            cell.held, cell.watches = storage, []
+            cell.watch(tensor.detach(), self.trace.summed)
             cell.packed = True
         return self.stays(tensor)
 
@@ -367,10 +375,11 @@ def applied(module: nn.Module, program: Program) -> Iterator[Program]:
             return
         program.passes += 1
         run = None
-        if program.active and torch.is_grad_enabled():
+        able = torch._C._autograd._saved_tensors_hooks_is_enabled()
+        if program.active and not able:
+            program.depart("runs inside a transform of torch.func, which allows no hooks for saved tensors")
+        elif program.active and torch.is_grad_enabled():
             inputs = input_tensors(args, kwargs)
-            if torch.is_autocast_cache_enabled():
-                torch.clear_autocast_cache()  # so that weights are cast again, as in the recorded step
             asked = (*(p.requires_grad for p in module.parameters()), *(t.requires_grad for t in inputs))
             follows = program.follows or bool(program.departures) or asked != program.tape.asked
             run = Pass(program, inputs, follows)

@@ -215,3 +215,13 @@ def unpack(code: Any, x: Any, zero: Any, one: Any) -> None:
         o = x[g * GROUP : (g + 1) * GROUP]
         for i in range(GROUP):
             o[i] = zero ^ (-np.int32(flags[i]) & apart)
+
+
+@kernel
+def checksum(words: Any) -> Any:
+    """A sum of words in which each is mixed and has an odd weight of its own, so that order counts."""
+    found = np.uint64(0)
+    for i in range(len(words)):
+        word = np.uint64(words[i])
+        found += (word ^ (word >> np.uint64(31))) * np.uint64(2 * i + 1)
+    return np.int64(found)

@@ -112,7 +112,7 @@ def distance(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> float:
 def bits(tensor: Tensor) -> Tensor:
     """A tensor's bit patterns, so that NaN equals itself."""
     flat = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    return flat.contiguous().view(torch.uint8)
+    return flat.reshape(-1).view(torch.uint8)
 
 
 def groups(saved: Sequence[SavedTensor]) -> list[list[int]]:
@@ -193,7 +193,7 @@ class Profile:
         """A saved tensor computed again from the saved tensors that it is made of."""
         cell = self.cells[self.saved[i].buffer][0]
         with LOCK, torch.no_grad(), apart():
-            return Recipe(cell, len(cell.calls)).run()
+            return Recipe(cell).run()
 
     def repeatable(self, i: int) -> bool:
         """Whether a saved tensor can be computed again, to the bit."""
@@ -312,7 +312,7 @@ class Profile:
         if not all(map(self.repeatable, members)):
             return None
         cell = self.cells[t.buffer][0]
-        notes = {id(n): n for c, k in Recipe(cell, len(cell.calls)).need.items() for n in c.calls[:k]}
+        notes = {id(n): n for c in Recipe(cell).need for n in c.calls}
         states = sum(len(state) for note in notes.values() for _, state in note.states)
         # the allocator's, since an operator's own scratch memory passes no dispatch mode
         reading = max(0, allocated_peak(lambda: self.again(members[0])) - t.size)

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from ....errors import SpaceError
 from .cells import storage_of
 from .tape import Buffer, Call, Outer, Pack, Ref, Tape, geometry
-from .tracing import facts
+from .tracing import casts_kept, facts, is_kept_cast
 
 Loss = Callable[[Any], Tensor]
 
@@ -110,6 +110,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.path: list[str] = []
         self.inside = False
         self.backward = False
+        self.casts = casts_kept()
         self.gradients: list[tuple[str, int, int]] = []
 
     # --- events
@@ -146,7 +147,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         made = func(*args, **kwargs)
         event = self.tick()
         call = Call(func, sources, event, told.random)
-        if self.inside and not self.backward and not told.view:
+        kept = told.view or (self.casts and is_kept_cast(func, args))
+        if self.inside and not self.backward and not kept:
             self.stream.append(call)
         for place, name in told.written:
             for t in tree_leaves(args[place] if place < len(args) else kwargs.get(name)):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .cells import Cell, Note, Slot, is_apart, outputs, states_of, storage_of
+from .cells import Cell, Note, Slot, copied, is_apart, outputs, states_of, storage_of
 from .tape import Geometry, geometry, window
 
 HIDDEN = ("batch_norm", "_cudnn_rnn", "_fused_moving_avg", "set_", "resize", "_thnn_fused", "lift_fresh_copy")
@@ -87,10 +87,12 @@ class Opaque(Exception):
 
 
 class Trace:
-    """The cells of one pass while its forward runs."""
+    """The cells of one pass while its forward runs. summed: whether what others are made from is watched by
+    its bits, where what is made is not compared because something coded goes into it."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps = steps
+    def __init__(self, steps: Sequence[Step], summed: bool = False) -> None:
+        self.steps, self.summed = steps, summed
+        self.casts = casts_kept()
         self.cells: dict[int, Cell] = {}
         self.place = 0
         self.departed: Any = None
@@ -113,21 +115,21 @@ class Trace:
             storage = storage_of(tensor)
             if storage is not None:
                 cell = self.known(storage) or self.cell(storage)
-                cell.hold(storage)
-                cell.watch(tensor if tensor.is_leaf else tensor.detach(), summed=False)
+                cell.held = storage
+                cell.watch(tensor.detach(), self.summed)
 
     def leave(self) -> None:
         """The forward pass is over: what is held from it is watched by its sum."""
         for cell, shape in self.unwatched.items():
             if cell.held is not None and not cell.watches:
-                cell.watch(window(cell.held, shape), summed=True)
+                cell.watch(window(cell.held, shape), self.summed)
         self.unwatched, self.cells = {}, {}
 
     # --- operators
     def __call__(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator and take note of it."""
         told = facts(function)
-        if told.view:
+        if told.view or (self.casts and is_kept_cast(function, args)):
             return function(*args, **kwargs)
         step = self._step(function)
         note = write = None
@@ -205,31 +207,41 @@ class Trace:
         cell = self.known(storage)
         if cell is None:
             cell = self.cell(storage)
-        cell.read = True
+        if cell is not changed:
+            cell.read = True
         if not written:
             settle(cell)
         if not cell.calls and cell is not changed:
-            if cell.held is None and cell.code is None:
-                cell.hold(storage)
+            if not cell.ready:
+                cell.held = storage
             if cell.held is None:
                 pass  # what autograd saved of it is coded or moved away
             elif tensor.is_leaf:
-                cell.watch(tensor, summed=True)
+                cell.watch(tensor, self.summed)
             else:
                 self.unwatched.setdefault(cell, geometry(tensor))
-        if cell is changed:
-            return Slot(None, len(cell.calls), geometry(tensor), written)
-        return Slot(cell, cell.ask(), geometry(tensor), written)
+        return Slot(None if cell is changed else cell, geometry(tensor), written)
 
-    def _written(self, told: Facts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Cell | None:
-        """The noted cell that a call with one changed argument changes."""
+    def _written(self, told: Facts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Cell:
+        """The noted cell that a call with one changed argument changes: a new one where others read it."""
         place, name = told.written[0]
         value = args[place] if place < len(args) else kwargs.get(name)
         storage = storage_of(value) if isinstance(value, Tensor) else None
         cell = None if storage is None else self.known(storage)
-        if cell is None or not cell.calls or cell.packed:
+        if storage is None or cell is None or not cell.calls or cell.packed:
             raise Opaque
+        if cell.read:
+            whole = Slot(cell, (torch.uint8, 0, (storage.nbytes(),), (1,)), False)
+            fresh = self._again(cell, storage)
+            fresh.calls.append(Note(copied, (whole,), {}, (whole,), (), self.place))
+            return fresh
         return cell
+
+    def _again(self, cell: Cell, storage: torch.UntypedStorage) -> Cell:
+        """The cell of what a storage will hold after a change."""
+        fresh = self.cell(storage, cell.buffer if not cell.packed else -1)
+        fresh.reference = cell.reference
+        return fresh
 
     def _before(
         self, told: Facts, args: tuple[Any, ...], kwargs: dict[str, Any], write: Note | None
@@ -247,8 +259,7 @@ class Trace:
                     changed = cell
                     continue
                 cell.freeze()
-                fresh = self.cell(storage, cell.buffer if not cell.packed else -1)
-                fresh.reference = cell.reference
+                self._again(cell, storage)
         return changed
 
 
@@ -257,6 +268,20 @@ def empty_note(tensor: Tensor, order: int) -> Note:
     sizes = (list(tensor.shape), list(tensor.stride()))
     how = {"dtype": tensor.dtype, "device": tensor.device}
     return Note(torch.ops.aten.empty_strided.default, sizes, how, (), (), order)
+
+
+def casts_kept() -> bool:
+    """Whether autocast around the pass keeps casts of weights, so that passes share them."""
+    if not torch.is_autocast_cache_enabled():
+        return False
+    return any(map(torch.is_autocast_enabled, ("cpu", "cuda")))
+
+
+def is_kept_cast(function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an operator casts a weight, which autocast does once for many passes: no step of any."""
+    if function is not torch.ops.aten._to_copy.default:
+        return False
+    return bool(args[0].is_leaf and args[0].requires_grad)
 
 
 def settle(cell: Cell) -> None:

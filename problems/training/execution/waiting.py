@@ -34,7 +34,7 @@ class Waiting:
     def take(self, parameter: nn.Parameter) -> None:
         """Keep a complete gradient in its smaller form; one that cannot be is left where it is."""
         gradient = parameter.grad
-        if gradient is None or gradient.requires_grad or storage_of(gradient) is None:
+        if gradient is None or gradient.requires_grad or not _alone(gradient):
             return
         if len(_hooks(parameter)) > 1:  # others read it now
             return
@@ -60,7 +60,8 @@ class Waiting:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Take gradients inside."""
-        handles = [p.register_post_accumulate_grad_hook(self.take) for p in self.ways]
+        asked = [p for p in self.ways if p.requires_grad]
+        handles = [p.register_post_accumulate_grad_hook(self.take) for p in asked]
         try:
             yield
         finally:
@@ -83,6 +84,14 @@ class _End:
 
     def __del__(self) -> None:
         self()
+
+
+def _alone(gradient: Tensor) -> bool:
+    """Whether nothing but the gradient itself holds its storage, as parts of one tensor of all would."""
+    storage = storage_of(gradient)
+    if storage is None or gradient._is_view():
+        return False
+    return storage.nbytes() == gradient.numel() * gradient.element_size()
 
 
 def _hooks(parameter: nn.Parameter) -> Mapping[int, Any]:
