@@ -15,7 +15,8 @@ import time
 import tradespace as ts
 from tradespace.problems.training.adacc import Adacc
 from tradespace.problems.training.milp import flat_view
-from tradespace.solvers.linear import Constraint, compile_model, minimize
+from tradespace.solvers.highs import minimize
+from tradespace.solvers.linear import Constraint, compile_model
 
 SHARE = 0.4
 GAP_BAR, SECONDS_BAR, SECONDS_GIVEN = 1e-4, 10.0, 9.0

@@ -311,13 +311,11 @@ def test_no_study_without_a_folder_or_with_none(tmp_path: Path) -> None:
     assert not (tmp_path / "journal.log").exists()
 
 
-def test_a_storage_that_cannot_be_written_costs_a_note_not_the_answer(tmp_path: Path) -> None:
+def test_a_storage_that_cannot_be_written_is_told_before_the_search(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    result = ts.solve(Slope(), runs=tmp_path, storage=str(tmp_path / "file" / "journal.log"))
-    assert result.feasible
-    assert "the study for the dashboard was not written: cannot write" in result.notes[-1]
-    assert result.run_dir is not None
-    assert ts.Result.load(result.run_dir).notes == result.notes
+    with pytest.raises(ts.DataError, match="cannot write"):
+        ts.solve(Slope(), runs=tmp_path / "runs", storage=str(tmp_path / "file" / "journal.log"))
+    assert not list(tmp_path.glob("runs/*/*"))
 
 
 def test_a_locked_journal_costs_a_note_not_the_answer(

@@ -11,10 +11,10 @@ STRUCK = """
 import signal, sys
 import highspy
 import numpy as np
-from tradespace.solvers import linear, uninterrupted
+from tradespace.solvers import highs, uninterrupted
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-files = ("highspy/highs.py", "threading.py", linear.__file__, uninterrupted.__file__)
+files = ("highspy/highs.py", "threading.py", highs.__file__, uninterrupted.__file__)
 
 
 def struck(at):
@@ -39,7 +39,7 @@ def struck(at):
 
     sys.settrace(trace)
     try:
-        ended = linear._run(solver, None)
+        ended = highs._run(solver, None)
     except KeyboardInterrupt:
         ended = None
     finally:

@@ -64,7 +64,7 @@ def test_a_path_is_numbered_frames_and_a_table(cli: Cli, points: Path) -> None:
         (["points.npz", "--group", "3"], "group must be one of"),
         (["points.npz", "--check", "nowhere"], "check must be one of"),
         (["points.npz", "--orbit", "2", "--head", "2"], "two paths"),
-        (["points.npz", "--orbit", "0"], "1 to 10,000 frames"),
+        (["points.npz", "--orbit", "0"], "at least 1, got '0'"),
         (["points.npz", "--level", "2"], "needs a folder with lod-meta.json"),
         (["points.npz", "--fov", "200"], "within 1 and 170"),
     ],

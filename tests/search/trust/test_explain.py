@@ -111,8 +111,8 @@ def test_the_relaxation_of_adacc_predicts_the_first_percent_of_both_limits(tmp_p
 
 def test_a_kink_of_the_relaxation_within_the_step_is_seen(tmp_path: Path) -> None:
     """Above 40 GiB a GiB is worth a quarter of what it is worth below: the dual at the bound is 125 % off."""
-    problem = ts.problem("adacc", error_budget=0.03)
-    result = ts.solve(problem, runs=tmp_path, storage="none", budget=ts.Budget(seconds=30))
+    problem = ts.problem("adacc", error_budget=0.05)
+    result = ts.solve(problem, runs=tmp_path, storage="none", budget=ts.Budget(gap=1e-6))
     session = recall(RunFolder(result.run_dir))
     peak = next(w for w in Worths(session, "milp", result.metrics).price() if w.limit.metric == "peak")
     gain, straight = peak.gain(0.01), abs((peak.price or 0.0) * 0.01 * peak.limit.bound)
