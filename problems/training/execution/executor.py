@@ -12,12 +12,14 @@ goes to the hooks that were there before, so that plans nest, also with `save_on
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
@@ -366,13 +368,17 @@ def applied(module: nn.Module, program: Program) -> Iterator[Program]:
     """Run a program: every forward pass of the module inside saves its tensors as the program says."""
     local = threading.local()
 
-    def passes() -> list[Pass | None]:
-        found: list[Pass | None] = local.__dict__.setdefault("passes", [])
+    def passes() -> list[tuple[Pass | None, FrameType]]:
+        found: list[tuple[Pass | None, FrameType]] = local.__dict__.setdefault("passes", [])
         return found
 
     def enter(_: Any, args: Any, kwargs: Any) -> None:
         if torch.compiler.is_compiling():
             return
+        if passes():  # an interrupt skips hooks: a pass whose caller runs no more is over
+            frames = set(_callers())
+            while passes() and passes()[-1][1] not in frames:
+                end(False)
         program.passes += 1
         run = None
         able = torch._C._autograd._saved_tensors_hooks_is_enabled()
@@ -383,20 +389,23 @@ def applied(module: nn.Module, program: Program) -> Iterator[Program]:
             asked = (*(p.requires_grad for p in module.parameters()), *(t.requires_grad for t in inputs))
             follows = program.follows or bool(program.departures) or asked != program.tape.asked
             run = Pass(program, inputs, follows)
-        passes().append(run)
+        passes().append((run, next(_callers())))
         if run is not None:
             run.enter()
 
     def leave(_: Any, __: Any, output: Any) -> None:
         if passes():
-            run = passes().pop()
-            if run is not None:
-                run.leave(output is not None)
+            end(output is not None)
+
+    def end(finished: bool) -> None:
+        run, _ = passes().pop()
+        if run is not None:
+            run.leave(finished)
 
     # last in, first out: nothing of another hook runs inside
     handles = [
-        module.register_forward_pre_hook(enter, with_kwargs=True),
-        module.register_forward_hook(leave, prepend=True, always_call=True),
+        module.register_forward_pre_hook(_Hook(enter), with_kwargs=True),
+        module.register_forward_hook(_Hook(leave), prepend=True, always_call=True),
     ]
     before = program.passes
     try:
@@ -413,9 +422,33 @@ def applied(module: nn.Module, program: Program) -> Iterator[Program]:
         for handle in handles:
             handle.remove()
         while passes():  # after an interrupt, which skips hooks
-            run = passes().pop()
-            if run is not None:
-                run.leave(False)
+            end(False)
+
+
+def _callers() -> Iterator[FrameType]:
+    """The frames that run now, from the one that called a hook."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is nn.Module._call_impl.__code__:
+            yield frame
+        frame = frame.f_back
+
+
+class _Hook:
+    """A hook of a module of which copies have none: a plan belongs to the module it was applied to."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self.run = run
+
+    def __call__(self, *args: Any) -> Any:
+        return self.run(*args)
+
+    def __reduce__(self) -> Any:
+        return _Hook, (_nothing,)
+
+
+def _nothing(*_: Any) -> None:
+    """What the hook of a copy does."""
 
 
 def apply(

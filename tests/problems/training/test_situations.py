@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import threading
 import warnings
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 from tradespace.errors import PlanWarning, SpaceError  # noqa: E402
 from tradespace.problems.training import adacc  # noqa: E402
 from tradespace.problems.training.execution import profiling  # noqa: E402
+from tradespace.problems.training.execution.live import LiveBytes  # noqa: E402
 from tradespace.problems.training.module import AdaccModule  # noqa: E402
 
 D, T, B = 24, 12, 6
@@ -778,3 +780,60 @@ CASES: dict[str, Case] = {
 @pytest.mark.parametrize("name", CASES)
 def test_plain_autograds_gradient_or_a_sentence(name: str) -> None:
     check(CASES[name])
+
+
+def recorded() -> tuple[nn.Module, list[str]]:
+    torch.manual_seed(0)
+    module = Block()
+    problem = AdaccModule.from_module(module, X, memory="1GiB", offload=True)
+    return module, labels(problem, "everything")
+
+
+def test_after_an_interrupt_the_next_pass_begins_afresh() -> None:
+    module, plan = recorded()
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with adacc.apply(module, plan):
+        handle = module.b.register_forward_pre_hook(interrupted)
+        with contextlib.suppress(KeyboardInterrupt):
+            module(X)
+        handle.remove()
+        calls(X)(module)
+        assert torch._C._len_torch_dispatch_stack() == 0
+        assert torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+
+
+def test_a_copy_made_inside_is_a_module_without_a_plan() -> None:
+    module, plan = recorded()
+    with adacc.apply(module, plan) as program:
+        twin = copy.deepcopy(module)
+        before = program.passes
+        calls(X)(twin)
+        assert program.passes == before
+        calls(X)(module)
+
+
+@pytest.mark.parametrize("name", ["as recorded", "two halves change each other", "GRU", "RReLU"])
+@pytest.mark.parametrize("kind", PLANS)
+def test_a_pass_without_backward_leaves_no_bytes(name: str, kind: str) -> None:
+    torch.manual_seed(0)
+    module, batch = CASES[name].make(), CASES[name].batch
+    problem = AdaccModule.from_module(module, batch, memory="1GiB", offload=True)
+    gc.disable()
+    try:
+        with warnings.catch_warnings(), adacc.apply(module, labels(problem, kind)):
+            module(batch)
+            with LiveBytes() as counter:
+                out = module(batch)
+                del out
+                assert counter.poll() == 0
+    finally:
+        gc.enable()
+
+
+def test_nothing_departs_where_the_pass_is_the_recorded_one() -> None:
+    module, plan = recorded()
+    with adacc.apply(module, plan, strict=True):
+        calls(X)(module)
