@@ -91,7 +91,7 @@ def _alone(gradient: Tensor) -> bool:
     storage = storage_of(gradient)
     if storage is None or gradient._is_view():
         return False
-    return storage.nbytes() == gradient.numel() * gradient.element_size()
+    return bool(storage.nbytes() == gradient.numel() * gradient.element_size())
 
 
 def _hooks(parameter: nn.Parameter) -> Mapping[int, Any]:
