@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 from lines import missed, show, timed
 
+from tradespace.costmodels import architecture, iteration_law
+from tradespace.hardware import device
 from tradespace.problems.serving.cluster import Policy, run, single_stage
 from tradespace.problems.serving.cluster_loop import processor_sharing
 from tradespace.problems.serving.engine import Engine, simulate
 from tradespace.problems.serving.generate import lognormal, requests
 from tradespace.problems.serving.hermes import Hermes
-from tradespace.problems.serving.law import device_law
 from tradespace.problems.serving.pdgraph import stage_work
 from tradespace.problems.serving.ranks import gittins_table, las_table, level_starts, serpt_table
 from tradespace.problems.serving.readers import read_trace, write_csv
@@ -58,7 +59,7 @@ def speed() -> None:
         show(
             f"M/G/1, Gittins table of {levels} levels", f"{rate / 1e6:.1f} M events/s", ">= 2 M", rate >= 2e6
         )
-    law = device_law("a100-sxm-80gb", "llama-2-7b")
+    law = iteration_law(device("a100-sxm-80gb"), architecture("llama-2-7b"))
     for batch, bar in ((12, None), (44, 1e6), (290, 2e5)):
         trace = requests(60 * batch, rate=1e4, input_mean=200, output_mean=300)
         engine = Engine(law, blocks=10**6, max_running=batch)

@@ -12,10 +12,11 @@ operators.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from ..hardware.dtypes import canonical, size_of
 from ..hardware.record import Device
@@ -134,33 +135,58 @@ def serving_iteration(
 
 @dataclass(frozen=True)
 class IterationLaw:
-    """The law of one device and model as seven plain numbers (s), for simulators' inner loops.
+    """Seconds of an iteration of one device and model as nine constants (s), for simulators' inner loops.
 
-    time = fixed + requests per_request + hypot(tokens per_token + requests per_answer, weights)
-         + cached per_cached + pairs per_pair, and nothing for an empty iteration.
+    time = fixed + per_decode d + per_prompt p + per_cached cached + per_pair pairs + [p > 0] per_prefill
+         + hypot(per_token tokens + per_answer requests, weights), and nothing for an empty iteration
+
+    requests: those answered, p of them with a prompt in this iteration and d = requests - p decoding.
+    With weights = 0 the law is linear. sigma: relative error, one standard deviation of the log ratio.
     """
 
-    fixed: float
-    per_request: float
-    per_token: float
-    per_answer: float
-    weights: float
-    per_cached: float
-    per_pair: float
+    fixed: float = 0.0
+    per_decode: float = 0.0
+    per_prompt: float = 0.0
+    per_prefill: float = 0.0
+    per_token: float = 0.0
+    per_answer: float = 0.0
+    weights: float = 0.0
+    per_cached: float = 0.0
+    per_pair: float = 0.0
+    sigma: float = 0.0
 
-    def __call__(self, tokens: Number, requests: Number, cached: Number, pairs: Number) -> Number:
-        """Seconds of an iteration: tokens run, requests answered, cached tokens read, prefill pairs."""
+    @property
+    def constants(self) -> npt.NDArray[np.float64]:
+        """The nine constants in order, (9,)."""
+        return np.array([getattr(self, f.name) for f in fields(self) if f.name != "sigma"])
+
+    def __call__(
+        self, tokens: Number, requests: Number, cached: Number, pairs: Number, prompts: Number = 0
+    ) -> Number:
+        """Seconds of an iteration: tokens run, requests answered, cached tokens read, prefill pairs, and
+        the requests among those answered whose prompt runs (matters where prompts have their own price)."""
         core = np.hypot(tokens * self.per_token + requests * self.per_answer, self.weights)
+        asked = np.asarray(requests) - prompts
+        start = np.where(np.asarray(prompts) > 0, self.per_prefill, 0.0)
         busy = (
-            self.fixed + requests * self.per_request + core + cached * self.per_cached + pairs * self.per_pair
+            self.fixed
+            + (asked * self.per_decode + prompts * self.per_prompt)
+            + core
+            + cached * self.per_cached
+            + pairs * self.per_pair
+            + start
         )
         return np.where(np.asarray(tokens) > 0, busy, 0.0)[()]
 
 
-def iteration_law(device: Device, model: Architecture, dtype: str = "bf16") -> IterationLaw:
+def iteration_law(
+    device: Device, model: Architecture, dtype: str = "bf16", *, shards: int = 1
+) -> IterationLaw:
     """The constants of `serving_iteration`; the same numbers without the machinery.
 
-    A drawn device (`costmodels.draw`) scales them all by its error.
+    shards: devices that share every layer evenly; their collectives are not timed. A drawn device
+    (`costmodels.draw`) scales all constants by its error, of the family's sigma over all times:
+    `serving_iteration` takes that of the predicted time's decade.
 
     >>> from tradespace.hardware import device
     >>> from tradespace.costmodels.architectures import architecture
@@ -173,14 +199,16 @@ def iteration_law(device: Device, model: Architecture, dtype: str = "bf16") -> I
     c, w, item = found.values, widths(model), size_of(dtype)
     deviation = device.deviations.get("serving", 0.0)
     scale = float(np.exp(float(deviation) * found.sigma))
-    peak, bandwidth = float(device.peak(dtype)), float(device.bandwidth)
+    peak, bandwidth = shards * float(device.peak(dtype)), shards * float(device.bandwidth)
     total = w["layers"] * w["layer_weights"] + w["head_weights"]
     return IterationLaw(
         fixed=scale * w["layers"] * c["per_layer"],
-        per_request=scale * c["per_request"],
+        per_decode=scale * c["per_request"],
+        per_prompt=scale * c["per_request"],
         per_token=scale * 2.0 * w["layers"] * w["layer_weights"] / (c["compute"] * peak),
         per_answer=scale * 2.0 * w["head_weights"] / (c["compute"] * peak),
         weights=scale * item * total / (c["weights"] * bandwidth),
         per_cached=scale * 2.0 * w["layers"] * w["cache_width"] * item / (c["cache"] * bandwidth),
         per_pair=scale * 4.0 * w["query_width"] * w["layers"] / (c["attention"] * peak),
+        sigma=float(found.sigma),
     )

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from ...costmodels.serving import IterationLaw
 from ...errors import DataError, nearest
 from .blocks import fresh_table
 from .compiled import Array
@@ -30,7 +31,6 @@ from .engine_loop import (
     TOKENS,
     replay,
 )  # fmt: skip
-from .law import IterationLaw
 from .trace import LANGUAGE, Trace
 
 HORIZON = 1e18

@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from ...costmodels.architectures import ARCHITECTURES, Architecture
-from ...costmodels.serving import widths
+from ...costmodels.serving import IterationLaw, widths
 from ...errors import DataError
 from ...hardware import device
 from ...hardware.catalog import names
 from ...text import Record, read_json, read_records, read_text
 from .compiled import Array
 from .engine import Engine
-from .law import IterationLaw
 from .trace import Trace
 
 REQUESTS, META, USAGE = "requests.jsonl", "meta.json", "timeseries.csv"

@@ -9,6 +9,7 @@ import numpy as np
 
 from .compiled import Array
 from .engine import Engine, Order, Replay, simulate
+from .law import iteration_time
 from .trace import Stage, Trace
 
 
@@ -21,8 +22,10 @@ def route(trace: Trace, engines: Sequence[Engine], how: Literal["turns", "backlo
     if how == "turns":
         return np.arange(len(trace)) % len(engines)
     batch = 32
-    speed = np.array([batch / e.law.time(decoding=batch, cached=512 * batch) for e in engines])
-    prompt = np.array([e.law.time(tokens=1024, prompts=1) / 1024 for e in engines])
+    speed = np.array(
+        [batch / iteration_time(e.law.constants, batch, 512 * batch, 0, 0, 0.0) for e in engines]
+    )
+    prompt = np.array([iteration_time(e.law.constants, 0, 0, 1024, 1, 0.0) / 1024 for e in engines])
     tokens_in, tokens_out = (
         np.add.reduceat(np.append(column, 0.0), trace.call_start[trace.stage_start[:-1]])
         for column in (trace.input, trace.output)

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from ...costmodels.architectures import architecture
+from ...costmodels.serving import IterationLaw, iteration_law
+from ...hardware import device
 from .applications import SLOTS
 from .compiled import Array
 from .engine import Engine, Order, Replay, simulate
 from .hermes import Hermes
-from .law import IterationLaw, device_law
 from .ranks import gittins_table, mean_table
 from .report import trade_off
 from .trace import Trace
@@ -41,7 +42,7 @@ def paper_engine(which: str = ARTEFACT) -> Engine:
     """
     model = architecture("llama-2-7b")
     memory = 40e9 if which == ARTEFACT else 80e9
-    law = device_law("a100-sxm-80gb", model)
+    law = iteration_law(device("a100-sxm-80gb"), model)
     if which == ARTEFACT:
         law = IterationLaw(fixed=0.06, per_token=1e-4)
     tokens = (0.9 * memory - 2 * model.parameters) / model.cache_bytes()

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ...costmodels.serving import IterationLaw
 from ...errors import DataError
 from .compiled import Array
 from .engine import Engine, Replay, simulate
-from .law import IterationLaw
 from .logs import Log, engine_of, floors, published, read_log
 
 # A constant is its physical floor (datasheet bandwidth and peak) plus a positive excess, which is fitted.

@@ -142,7 +142,7 @@ class Pace:
         while batch >= len(self._base):
             b, law = len(self._base), self._law
             core = math.hypot(b * (law.per_token + law.per_answer), law.weights)
-            self._base.append(self.scale * (law.fixed + b * law.per_request + core))
+            self._base.append(self.scale * (law.fixed + b * law.per_decode + core))
         return self._base[batch]
 
     def decode(self, batch: int, cached: float) -> float:
@@ -154,7 +154,7 @@ class Pace:
         law = self._law
         core = math.hypot(prompt * law.per_token + law.per_answer, law.weights)
         pairs = 0.5 * prompt * prompt
-        return self.scale * (law.fixed + law.per_request + core + pairs * law.per_pair)
+        return self.scale * (law.fixed + law.per_prompt + core + pairs * law.per_pair)
 
 
 class MeasuredPace(Pace):

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tradespace.costmodels import architecture, serving_iteration
+from tradespace.costmodels import IterationLaw, architecture, draw, iteration_law, serving_iteration
 from tradespace.errors import DataError
 from tradespace.hardware import device
 from tradespace.problems.serving.engine import Engine, Order, simulate
 from tradespace.problems.serving.generate import requests
-from tradespace.problems.serving.law import IterationLaw, device_law
+from tradespace.problems.serving.law import iteration_time
 from tradespace.problems.serving.metrics import by_class, saturated, summary
 from tradespace.problems.serving.nodes import route, simulate_nodes
 from tradespace.problems.serving.trace import Stage, Trace
@@ -22,10 +22,35 @@ LAW = IterationLaw(fixed=1.0, per_token=0.01, per_cached=0.001)
 
 def test_the_law_is_that_of_the_cost_models() -> None:
     gpu, model = device("a100-sxm-80gb"), architecture("llama-2-7b")
-    law = device_law(gpu, model)
-    ours = law.time(decoding=8, cached=8192 + 1024, tokens=600, prompts=2, pairs=600 * (512 + 150))
+    law, pairs = iteration_law(gpu, model), 600 * (512 + 150)
+    ours = iteration_time(law.constants, 8, 8192 + 1024, 600, 2, pairs)
     theirs = serving_iteration(gpu, model, prefill=600, past=512, prompts=2, decode=8, context=8192).time
     assert ours == pytest.approx(float(theirs), rel=1e-12)
+    assert law(608, 10, 8192 + 1024, pairs) == pytest.approx(float(theirs), rel=1e-12)
+
+
+@given(seed=st.integers(0, 1000), shards=st.sampled_from([1, 2, 8]))
+def test_a_drawn_device_slows_the_engine_by_its_error(seed: int, shards: int) -> None:
+    gpu, model = device("a100-sxm-80gb"), architecture("llama-2-7b")
+    drawn = draw(gpu, np.random.default_rng(seed))
+    law, off = (iteration_law(on, model, shards=shards) for on in (gpu, drawn))
+    error = np.exp(float(drawn.deviations["serving"]) * law.sigma)
+    np.testing.assert_allclose(off.constants, error * law.constants, rtol=1e-12)
+
+
+@given(
+    constants=st.lists(st.floats(0, 10), min_size=9, max_size=9),
+    decoding=st.integers(0, 300), prompts=st.integers(0, 20), tokens=st.integers(1, 2000),
+)  # fmt: skip
+def test_the_compiled_law_is_the_law(
+    constants: list[float], decoding: int, prompts: int, tokens: int
+) -> None:
+    law, tokens = IterationLaw(*constants), tokens if prompts else 0
+    if decoding + prompts == 0:
+        return
+    slow = law(tokens + decoding, decoding + prompts, 77, 5.5 * prompts, prompts=prompts)
+    fast = iteration_time(law.constants, decoding, 77, tokens, prompts, 5.5 * prompts)
+    assert fast == pytest.approx(float(slow), rel=1e-12)
 
 
 def test_two_requests_by_hand() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tradespace.costmodels import IterationLaw
 from tradespace.errors import DataError
 from tradespace.problems.serving.engine import Engine, Replay, simulate
 from tradespace.problems.serving.generate import requests
-from tradespace.problems.serving.law import IterationLaw
 from tradespace.problems.serving.logs import engine_of, floors, held_at, published, read_log
 from tradespace.problems.serving.validate import validate
 
