@@ -224,7 +224,7 @@ def _glue(device: Device, drawn: list[Case], seconds: Array, spread: Array) -> M
 
 
 def store(device: Device, path: Path | None = None) -> Path:
-    """Keep a calibrated device as JSON; `hardware.device("host")` finds the default path."""
+    """Keep a calibrated device as JSON; `hardware.device` finds it by the default path."""
     target = path or configuration_folder() / f"{device.name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")

@@ -23,13 +23,25 @@ def configuration_folder() -> Path:
 
 def host() -> Device:
     """The calibrated record of this machine where `calibrate` stored one, else the probed one."""
-    stored = configuration_folder() / "host.json"
-    if stored.is_file():
-        try:
-            return Device.from_record(json.loads(stored.read_text()))
-        except (OSError, ValueError, RecursionError, DataError) as error:
-            raise DataError(f"{stored} cannot be read ({error}); run `optimize calibrate` again") from None
-    return probe()
+    return stored("host") or probe()
+
+
+def stored(name: str) -> Device | None:
+    """The record that `optimize calibrate NAME` keeps by default, None where there is none.
+
+    Raises DataError where the file is damaged or describes another device.
+    """
+    path = configuration_folder() / f"{name}.json"
+    if not path.is_file():
+        return None
+    again = f"run `optimize calibrate {name}` again, or remove the file"
+    try:
+        made = Device.from_record(json.loads(path.read_text()))
+    except (OSError, ValueError, RecursionError, DataError) as error:
+        raise DataError(f"{path} cannot be read ({error}); {again}") from None
+    if made.name != name:
+        raise DataError(f"{path} describes '{made.name}', not '{name}'; {again}")
+    return made
 
 
 def probe(threads: int = 1) -> Device:

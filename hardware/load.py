@@ -1,8 +1,10 @@
-"""From a name to its record: the shipped catalog, this machine as calibrated, a user's own file."""
+"""From a name to its record: the shipped catalog, this machine, a user's own file; as calibrated here."""
 
 from __future__ import annotations
 
 import importlib
+import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -22,14 +24,31 @@ def device(name: str) -> Device:
     if name.endswith(".toml"):
         from .files import read_device
 
-        return read_device(Path(name), device)
+        return _as_calibrated(read_device(Path(name), device))
     if name not in INDEX:
         raise DataError(f"unknown device '{name}'; {nearest(name, INDEX)} (or give FILE.toml)")
     if INDEX[name] == "host":
         from .host import host
 
         return host()
-    return _shipped(name)
+    return _as_calibrated(_shipped(name))
+
+
+def _as_calibrated(record: Device) -> Device:
+    """The record with what `optimize calibrate` kept for it, as long as nothing but that differs."""
+    from .host import stored
+
+    kept = stored(record.name)
+    if kept is None:
+        return record
+    if replace(record, calibration=kept.calibration) != kept:
+        warnings.warn(
+            f"{record.name} is no longer the device that was calibrated here, so that its calibration is "
+            "not used; calibrate it again.",
+            stacklevel=3,
+        )
+        return record
+    return kept
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PYTHONWARNINGS"):
     os.environ.pop(name, None)
+# Devices that were calibrated on this machine are no part of a test.
+_HOME = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+os.environ["TRADESPACE_HOME"] = _HOME.name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

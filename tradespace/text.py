@@ -145,6 +145,8 @@ def parse_table(text: str, name: str) -> tuple[list[str], list[list[str]]]:
         lines = [line for line in _cells(body, delimiter) if any(line)]
     except csv.Error as error:
         raise DataError(f"{name} is no table: {error}.") from None
+    if not lines:
+        raise DataError(f"{name} is empty: all its cells are blank.")
     header, rows = lines[0], lines[1:]
     while header and not header[-1] and all(len(row) < len(header) or not row[-1] for row in rows):
         rows = [row[: len(header) - 1] for row in rows]  # a delimiter at the end of every line

@@ -1,5 +1,6 @@
 """Coefficients come back from data made with known ones; intervals cover; shipped files keep their word."""
 
+import dataclasses
 import json
 import re
 
@@ -202,6 +203,30 @@ def test_calibration_recovers_a_host_and_survives_storage(tmp_path, monkeypatch)
     assert cost.time == pytest.approx(models.gemm(host, m=512, n=512, k=512, dtype="fp32").time, rel=0.1)
     assert cost.sigma < 0.2
     assert models.gemm(again.replace(clock=4e9), m=512, n=512, k=512).tier == "same family"
+
+
+@pytest.mark.parametrize("name", ["h100-sxm-80gb", "card.toml"])
+def test_what_is_calibrated_is_found_again_under_its_name(name, tmp_path, monkeypatch):
+    from tradespace.hardware import device as by_name
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRADESPACE_HOME", str(tmp_path / "home"))
+    card = tmp_path / "card.toml"
+    card.write_text(
+        'like = "h100-sxm-80gb"\n[quantities]\nclock = { value = "1.5GHz", source = "us", kind = "guess" }\n'
+    )
+    before = by_name(name)
+    gemm = shipped()["a100-sxm-80gb"]["families"]["gemm"]
+    made = dataclasses.replace(before, calibration={"gemm": gemm})
+    stored = calibration.store(made)
+    assert by_name(name) == made != before
+    assert find(by_name(name), "gemm", "bf16").values == find(by_name("a100-sxm-80gb"), "gemm", "bf16").values
+    calibration.store(made.replace(made.name, clock=1e9), stored)
+    with pytest.warns(UserWarning, match="no longer the device that was calibrated"):
+        assert by_name(name) == before
+    stored.write_text("{")
+    with pytest.raises(DataError, match=f"optimize calibrate {before.name}"):
+        by_name(name)
 
 
 def test_unstable_timings_are_refused_with_advice():
