@@ -15,7 +15,7 @@ attribute is a parameter. Problems are frozen, keyword-only dataclasses; equalit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform, final
 
@@ -391,6 +391,11 @@ class Problem(metaclass=ProblemType):
         return None
 
     # --- views -----------------------------------------------------------------------------------
+    @cached_property
+    def _derived(self) -> dict[Hashable, Any]:
+        """What solvers make of the problem once: it never changes, so neither does what follows from it."""
+        return {}
+
     def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView | None:
         """A Pyomo model of the decisions, or None."""
         return None

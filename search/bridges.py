@@ -150,13 +150,14 @@ def write_mps(problem: Problem, path: str | Path, goal: Goal | None = None) -> d
     from ..solvers.base import Budget
     from ..solvers.milp import Milp
 
-    solver = Milp()
-    refused = solver.accepts(problem, resolved, Budget())
+    solver, budget = Milp(), Budget()
+    refused = solver.accepts(problem, resolved, budget)
     if refused is not None:
         raise DataError(f"{name} cannot be written as MPS: {refused}.")
     from ..solvers.linear import Constraint, mps
 
-    (objective,), linear = resolved.objectives, solver._view.linear
+    view = solver.prepare(problem, resolved, budget)
+    (objective,), linear = resolved.objectives, view.linear
     limits = [
         Constraint(linear.metrics[limit.metric], **{"upper" if limit.sense == "<=" else "lower": limit.bound})
         for limit in resolved.limits
@@ -167,7 +168,7 @@ def write_mps(problem: Problem, path: str | Path, goal: Goal | None = None) -> d
     factor = 1.0 if not top or EASY[0] <= top <= EASY[1] else float(2.0 ** -np.rint(np.log2(top)))
     text = mps(linear, row, limits, maximise=objective.direction == "max", factor=factor)
     unit = objective.unit or "1"
-    exact = "" if solver._view.view.exact else "\n* The view approximates the referee."
+    exact = "" if view.view.exact else "\n* The view approximates the referee."
     head = (
         f"* {name} {problem.digest}: {resolved.describe()}\n"
         f"* The objective is {objective.metric} in {unit}, times {factor!r}.{exact}\n"

@@ -159,11 +159,11 @@ def _covered(problem: Problem, batch: Batch, scores: Scores, rng: np.random.Gene
 
 
 def _view(problem: Problem, rng: np.random.Generator, points: int) -> list[Finding]:
-    view = problem.milp_view()
+    from ..solvers.views import CheckedView, milp_view
+
+    view = milp_view(problem, free=True)
     if view is None or view.decides is not None:
         return []
-    from ..solvers.views import CheckedView
-
     goal = problem.default_goal
     try:
         checked = CheckedView(problem, view)

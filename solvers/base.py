@@ -7,9 +7,9 @@ problem's referee through the run, which records, resumes, shows progress and st
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,9 @@ from ..problems.problem import Problem
 from ..problems.scoring import Scores
 
 Array = npt.NDArray[Any]
+Made = TypeVar("Made")
 PROVEN_GAP = 1e-6
-CALLED = ("accepts", "begin", "ask", "tell", "solve")
+CALLED = ("accepts", "prepare", "begin", "ask", "tell", "solve")
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,10 @@ class Solver:
             setattr(cls, name, method)
 
     def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
-        """None where the solver can take this problem and goal, else the reason in words."""
+        """None where the solver can take this problem and goal, else the reason in words.
+
+        Pure: it keeps nothing in the solver, so it may be asked of any problems in any order.
+        """
         return None
 
 
@@ -244,9 +248,27 @@ class OneShot(Solver):
 
     needs_budget: ClassVar[bool] = False
 
+    def prepare(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> Any:
+        """What `solve` takes from the problem beside its referee, such as a checked view; None for nothing.
+
+        Pure, and called by `solve` for what `accepts` accepted.
+        """
+        return None
+
     def solve(self, run: Run) -> Certificate:
         """Find an answer and say what is known about it."""
         raise TypeError(f"{type(self).__name__} does not solve")
+
+
+def once(problem: Problem, key: Hashable, make: Callable[[], Made]) -> Made:
+    """`make()`, kept with the problem under `key`, so that solvers build it once between them.
+
+    A problem never changes; its replaced, fixed or drawn copies keep their own.
+    """
+    if key not in problem._derived:
+        problem._derived[key] = make()
+    made: Made = problem._derived[key]
+    return made
 
 
 def reasons(refusals: Sequence[tuple[str, str]]) -> str:

@@ -39,13 +39,13 @@ class Relaxation:
     @classmethod
     def of(cls, problem: Problem, goal: ResolvedGoal) -> Relaxation | None:
         """None where no view covers the goal, or the goal has several objectives."""
-        solver = Milp()
+        solver, budget = Milp(), Budget()
         try:
-            if not goal.single or solver.accepts(problem, goal, Budget()) is not None:
+            if not goal.single or solver.accepts(problem, goal, budget) is not None:
                 return None
         except TradespaceError:
             return None
-        return cls(solver._view, goal)
+        return cls(solver.prepare(problem, goal, budget), goal)
 
     def solve(self, bounds: Mapping[Limit, float] | None = None) -> Relaxed | None:
         """The optimum with some bounds elsewhere; None where there is none, or not in the time given."""

@@ -17,6 +17,7 @@ from ..problems.problem import Problem
 from ..problems.views import JobsView, dense_ranks
 from .base import Budget, Certificate, OneShot, Run
 from .partial import undecided
+from .views import jobs_view
 
 ASSUMPTIONS = (
     "one server, Poisson arrivals, jobs independent of each other",
@@ -32,7 +33,7 @@ class Gittins(OneShot):
 
     def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
         """Refuses a goal other than the least of the view's metric without limits."""
-        view = problem.jobs_view(given=problem._pins) if problem._pins else problem.jobs_view()
+        view = jobs_view(problem)
         if view is None:
             return "the problem has no jobs view"
         left = undecided(problem, (view.decides,))
@@ -45,14 +46,17 @@ class Gittins(OneShot):
             return f"the jobs view minimises '{view.metric}'; it cannot be maximised"
         if goal.limits:
             return f"an index policy honours no limits, and there is one on '{goal.limits[0].metric}'"
-        self._view, self._problem = view, problem
         return None
+
+    def prepare(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> JobsView:
+        """The view."""
+        view = jobs_view(problem)
+        assert view is not None
+        return view
 
     def solve(self, run: Run) -> Certificate:
         """Rank, score, and state what the theorem covers."""
-        if getattr(self, "_problem", None) is not run.problem:
-            self.accepts(run.problem, run.goal, run.budget)
-        view, name = self._view, type(run.problem).__name__
+        view, name = self.prepare(run.problem, run.goal, run.budget), type(run.problem).__name__
         if run.evaluations_left == 0:
             return Certificate.none("the budget has no evaluation left to score the Gittins policy")
         try:

@@ -20,7 +20,7 @@ from .base import PROVEN_GAP, Budget, Certificate, OneShot, Run
 from .highs import Outcome, minimize
 from .linear import Constraint, Row
 from .partial import undecided
-from .views import CheckedView
+from .views import CheckedView, milp_view
 
 SWEEP_STEP, STEP_OF_RANGE = 1e-6, 1e-4
 SLACK, ROUNDING = 1e-9, 1e-12
@@ -37,7 +37,7 @@ class Milp(OneShot):
 
     def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
         """Refuses goals that the view does not express."""
-        view = problem.milp_view(given=problem._pins) if problem._pins else problem.milp_view()
+        view = milp_view(problem)
         if view is None:
             return "the problem has no MILP view"
         if view.decides is not None and undecided(problem, view.decides):
@@ -54,14 +54,18 @@ class Milp(OneShot):
                 return f"the view does not express the limit on '{limit.metric}'"
             if limit.metric in view.upper and limit.sense == ">=":
                 return f"'{limit.metric}' is an upper bound in the view, so it cannot be limited from below"
-        self._view = CheckedView(problem, view)
+        CheckedView.of(problem)
         return None
+
+    def prepare(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> CheckedView:
+        """The view, checked."""
+        view = CheckedView.of(problem)
+        assert view is not None
+        return view
 
     def solve(self, run: Run) -> Certificate:
         """Warm start, solve, check."""
-        if not hasattr(self, "_view") or self._view.problem is not run.problem:
-            self.accepts(run.problem, run.goal, run.budget)
-        self.run, self.view = run, self._view
+        self.run, self.view = run, self.prepare(run.problem, run.goal, run.budget)
         self.gap = run.budget.gap if run.budget.gap else PROVEN_GAP
         start = self._warm_start()
         if run.goal.single:

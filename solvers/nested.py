@@ -21,8 +21,9 @@ from ..problems.batch import Batch, take
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from ..problems.scoring import Scores, evaluate
-from .base import AskTell, Budget, Certificate, Chunks, OneShot, Run
+from .base import AskTell, Budget, Certificate, Chunks, OneShot, Run, once
 from .partial import free_variables, undecided
+from .views import jobs_view, milp_view, packing_view
 
 Array = npt.NDArray[Any]
 INNER = ("exhaustive", "gittins", "packing", "milp")
@@ -45,54 +46,24 @@ class Nested(OneShot):
 
     def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
         """Refuses problems without two levels, and budgets for fewer than a few outer points."""
-        outer = outer_variables(problem)
-        if not outer:
-            return "no variable is marked slow and no view decides only a part"
-        space = problem.space
-        inner = tuple(n for n in free_variables(problem) if n not in outer)
-        if not inner:
-            return f"all variables are slow ({', '.join(outer)}), so nothing is left to search within"
-        for name in outer:
-            parent = next((c.parent for c in space.conditions[name] if c.parent in inner), None)
-            if parent is not None:
-                return f"'{name}' belongs to the outer level, but is active only for some '{parent}'"
-        sample = space.points(space.sample(np.random.default_rng(0), 1))[0]
-        fixed = problem.fix(**{n: sample[n] for n in outer})
-        found, refusals = inner_solver(fixed, goal, budget)
-        if found is None:
-            return f"nothing solves the inner level ({'; '.join(refusals)})"
-        rows = fixed.space.size if found == "exhaustive" else 1
-        if budget.evaluations is not None and rows is not None and rows * LEAST_OUTER > budget.evaluations:
-            return (
-                f"one inner sweep takes {rows:,} rows; the budget of {budget.evaluations:,} evaluations has "
-                f"no room for {LEAST_OUTER} of them"
-            )
-        self.levels = Levels(outer, inner, found, rows or 1, sample)
-        settings = self._outer_problem(problem).space.size
-        if (
-            (settings is None or settings > OUTER_POINTS)
-            and budget.evaluations is None
-            and budget.seconds is None
-        ):
-            return "a search of the outer level has no end; give a budget of evaluations or seconds"
-        return None
+        found = levels(problem, goal, budget)
+        return found if isinstance(found, str) else None
 
-    def _outer_problem(self, problem: Problem) -> Problem:
-        """The problem with the inner variables fixed: the space that the outer solver sees."""
-        return problem.fix(**{n: self.levels.sample[n] for n in self.levels.inner})
+    def prepare(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> Levels:
+        """The two levels."""
+        found = levels(problem, goal, budget)
+        assert isinstance(found, Levels)
+        return found
 
     def solve(self, run: Run) -> Certificate:
         """All settings of the outer level where they are few, else a search of them."""
-        if not hasattr(self, "levels"):
-            self.accepts(run.problem, run.goal, run.budget)
-        outer = self._outer_problem(run.problem)
+        two = self.prepare(run.problem, run.goal, run.budget)
+        outer = two.outer_problem(run.problem)
         size, most = outer.space.size, run.budget.evaluations
-        self.search = InnerSearch(run, self.levels, outer)
-        names = ", ".join(self.levels.outer)
-        run.note(f"outer level {names}; inner level {', '.join(self.levels.inner)} by {self.levels.solver}")
-        every = (
-            size is not None and size <= OUTER_POINTS and (most is None or size * self.levels.rows <= most)
-        )
+        self.search = InnerSearch(run, two, outer)
+        names = ", ".join(two.outer)
+        run.note(f"outer level {names}; inner level {', '.join(two.inner)} by {two.solver}")
+        every = size is not None and size <= OUTER_POINTS and (most is None or size * two.rows <= most)
         if every:
             finished = self._enumerate(outer)
         else:
@@ -115,17 +86,15 @@ class Nested(OneShot):
         """The driver's ask/tell loop, a point's scores being those of its best inner point."""
         from .portfolio import make, sampling_order
 
-        run = self.search.run
-        points = (
-            None if run.budget.evaluations is None else max(1, run.budget.evaluations // self.levels.rows)
-        )
+        run, two = self.search.run, self.search.levels
+        points = None if run.budget.evaluations is None else max(1, run.budget.evaluations // two.rows)
         budget = replace(run.budget, evaluations=points)
         solver = make(sampling_order(outer, run.goal, budget)[0])
         assert isinstance(solver, AskTell)
         facade = Facade(run, outer, budget)
         if run.start is not None:
             start = run.problem.space.points(run.start)[0]
-            facade.start = outer.space.batch({n: start[n] for n in self.levels.outer})
+            facade.start = outer.space.batch({n: start[n] for n in two.outer})
         solver.begin(facade)
         idle = 0
         while not solver.done and idle < IDLE_ASKS:
@@ -147,16 +116,63 @@ class Levels:
     rows: int
     sample: dict[str, Any]
 
+    def outer_problem(self, problem: Problem) -> Problem:
+        """The problem with the inner variables fixed: the space that the outer solver sees."""
+        return problem.fix(**{n: self.sample[n] for n in self.inner})
+
+    def inner_problem(self, problem: Problem) -> Problem:
+        """The problem with the outer variables fixed as they are in the sample."""
+        return problem.fix(**{n: self.sample[n] for n in self.outer})
+
+
+def levels(problem: Problem, goal: ResolvedGoal, budget: Budget) -> Levels | str:
+    """The two levels of a problem, or why it has none that suit the goal and the budget; found once."""
+    return once(problem, (Nested, goal, budget), lambda: _levels(problem, goal, budget))
+
+
+def _levels(problem: Problem, goal: ResolvedGoal, budget: Budget) -> Levels | str:
+    outer = outer_variables(problem)
+    if not outer:
+        return "no variable is marked slow and no view decides only a part"
+    space = problem.space
+    inner = tuple(n for n in free_variables(problem) if n not in outer)
+    if not inner:
+        return f"all variables are slow ({', '.join(outer)}), so nothing is left to search within"
+    for name in outer:
+        parent = next((c.parent for c in space.conditions[name] if c.parent in inner), None)
+        if parent is not None:
+            return f"'{name}' belongs to the outer level, but is active only for some '{parent}'"
+    sample = space.points(space.sample(np.random.default_rng(0), 1))[0]
+    fixed = problem.fix(**{n: sample[n] for n in outer})
+    found, refusals = inner_solver(fixed, goal, budget)
+    if found is None:
+        return f"nothing solves the inner level ({'; '.join(refusals)})"
+    rows = fixed.space.size if found == "exhaustive" else 1
+    if budget.evaluations is not None and rows is not None and rows * LEAST_OUTER > budget.evaluations:
+        return (
+            f"one inner sweep takes {rows:,} rows; the budget of {budget.evaluations:,} evaluations has "
+            f"no room for {LEAST_OUTER} of them"
+        )
+    two = Levels(outer, inner, found, rows or 1, sample)
+    settings = two.outer_problem(problem).space.size
+    if (
+        (settings is None or settings > OUTER_POINTS)
+        and budget.evaluations is None
+        and budget.seconds is None
+    ):
+        return "a search of the outer level has no end; give a budget of evaluations or seconds"
+    return two
+
 
 def outer_variables(problem: Problem) -> tuple[str, ...]:
     """Free variables marked slow, else those that the first partial view leaves undecided."""
     marked = tuple(n for n in free_variables(problem) if n in problem.slow)
     if marked:
         return marked
-    jobs = problem.jobs_view()
+    jobs = jobs_view(problem, free=True)
     if jobs is not None and (left := undecided(problem, (jobs.decides,))):
         return left
-    for view in (problem.packing_view(), problem.milp_view()):
+    for view in (packing_view(problem, free=True), milp_view(problem, free=True)):
         if view is not None and (left := undecided(problem, view.decides)):
             return left
     return ()
@@ -170,10 +186,8 @@ def sifted(inner: Problem) -> bool:
 def answers_recorded(problem: Problem, goal: ResolvedGoal, budget: Budget) -> bool:
     """Whether a nested run of the problem enumerates and sifts every inner level, so that of the settings
     it tried its rows answer any bound on the goal's metrics."""
-    solver = Nested()
-    if solver.accepts(problem, goal, budget) is not None or solver.levels.solver != "exhaustive":
-        return False
-    return sifted(problem.fix(**{n: solver.levels.sample[n] for n in solver.levels.outer}))
+    two = levels(problem, goal, budget)
+    return isinstance(two, Levels) and two.solver == "exhaustive" and sifted(two.inner_problem(problem))
 
 
 def inner_solver(fixed: Problem, goal: ResolvedGoal, budget: Budget) -> tuple[str | None, list[str]]:

@@ -20,6 +20,7 @@ from ..problems.views import PackingView
 from .base import Budget, Certificate, OneShot, Run
 from .bins import Bins, Content
 from .partial import undecided
+from .views import packing_view
 
 if TYPE_CHECKING:
     from .column_generation import ColumnGeneration, Relaxation
@@ -37,11 +38,9 @@ class Packing(OneShot):
 
     def accepts(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> str | None:
         """Refuses a goal other than the view's metric, and limits the view does not honour."""
-        view = problem.packing_view(given=problem._pins) if problem._pins else problem.packing_view()
+        view = self.prepare(problem, goal, budget)
         if view is None:
             return "the problem has no packing view"
-        if goal.single:
-            view = view.of(goal.objectives[0].metric)
         left = undecided(problem, view.decides)
         if left:
             return f"the view leaves {', '.join(left)} undecided"
@@ -55,14 +54,17 @@ class Packing(OneShot):
             if limit.metric not in view.limits:
                 return f"the packing view does not honour the limit on '{limit.metric}'"
         check_view(problem, view)
-        self._view, self._problem = view, problem
         return None
+
+    def prepare(self, problem: Problem, goal: ResolvedGoal, budget: Budget) -> PackingView | None:
+        """The view of the metric that the goal wants."""
+        view = packing_view(problem)
+        return view.of(goal.objectives[0].metric) if view is not None and goal.single else view
 
     def solve(self, run: Run) -> Certificate:
         """Quick plans and bounds, then column generation until they meet or time is spent."""
-        if getattr(self, "_problem", None) is not run.problem:
-            self.accepts(run.problem, run.goal, run.budget)
-        view = self._view
+        view = self.prepare(run.problem, run.goal, run.budget)
+        assert view is not None
         objective = run.goal.objectives[0]
         search = Search(Bins.of(view), run.seed, run, view, self._offer)
         try:

@@ -1,4 +1,5 @@
-"""MILP views, checked: an answer, an encoding and a bound are compared with the referee both ways."""
+"""Views of a problem, built once; MILP views are checked: an answer, an encoding and a bound are compared
+with the referee both ways."""
 
 from __future__ import annotations
 
@@ -13,14 +14,37 @@ from ..problems.batch import Batch
 from ..problems.goal import ResolvedGoal
 from ..problems.problem import Problem
 from ..problems.scoring import Scores, evaluate
-from ..problems.views import MilpView
-from .base import PROVEN_GAP, Run
+from ..problems.views import JobsView, MilpView, PackingView
+from .base import PROVEN_GAP, Run, once
 from .highs import minimize
 from .linear import compile_model
 
 Array = npt.NDArray[Any]
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 ROW_TOLERANCE = 1e-6
+
+
+def milp_view(problem: Problem, *, free: bool = False) -> MilpView | None:
+    """The problem's MILP view for what is fixed of it (free: as if nothing were), built once."""
+    given = _given(problem, free)
+    return once(problem, ("milp_view", *given), lambda: problem.milp_view(**given))
+
+
+def packing_view(problem: Problem, *, free: bool = False) -> PackingView | None:
+    """The problem's packing view for what is fixed of it (free: as if nothing were), built once."""
+    given = _given(problem, free)
+    return once(problem, ("packing_view", *given), lambda: problem.packing_view(**given))
+
+
+def jobs_view(problem: Problem, *, free: bool = False) -> JobsView | None:
+    """The problem's jobs view for what is fixed of it (free: as if nothing were), built once."""
+    given = _given(problem, free)
+    return once(problem, ("jobs_view", *given), lambda: problem.jobs_view(**given))
+
+
+def _given(problem: Problem, free: bool) -> dict[str, Any]:
+    """Arguments of a view's method; a view that takes none serves where nothing is fixed."""
+    return {"given": problem._pins} if problem._pins and not free else {}
 
 
 class CheckedView:
@@ -34,6 +58,16 @@ class CheckedView:
                 f"the MILP view of {self.name} expresses '{unknown}', which is no metric of it."
             )
         self.linear = compile_model(view.model, view.metrics)
+        self._initial = [v.value for v in self.linear.variables]
+
+    @classmethod
+    def of(cls, problem: Problem) -> CheckedView | None:
+        """The problem's MILP view, read once; None where it has none.
+
+        Raises ViewMismatch or GoalError where the view is no linear model of the problem's metrics.
+        """
+        view = milp_view(problem)
+        return None if view is None else once(problem, cls, lambda: cls(problem, view))
 
     @property
     def name(self) -> str:
@@ -42,9 +76,15 @@ class CheckedView:
 
     def encode(self, point: Mapping[str, Any]) -> Array | None:
         """Column values for a point; None where the view leaves some unset."""
-        self.view.encode(self._user_values(point))
-        x = self.linear.read()
+        x, _ = self._encoded(self._user_values(point))
         return None if np.isnan(x).any() else x
+
+    def _encoded(self, point: Mapping[str, Any]) -> tuple[Array, Mapping[str, Any] | None]:
+        """Column values for a point and the point they stand for; nothing is left of earlier points."""
+        for variable, value in zip(self.linear.variables, self._initial, strict=True):
+            variable.set_value(value, skip_validation=True)
+        stands_for = self.view.encode(point)
+        return self.linear.read(), stands_for
 
     def _user_values(self, point: Mapping[str, Any]) -> dict[str, Any]:
         space = self.problem.space
@@ -112,8 +152,7 @@ class CheckedView:
         Raises ViewMismatch where the view forbids it or differs on a metric.
         """
         point = self.problem.space.points(batch)[0]
-        stands_for = self.view.encode(point)
-        x = self.linear.read()
+        x, stands_for = self._encoded(point)
         if np.isnan(x).any():
             unset = self.linear.variables[int(np.flatnonzero(np.isnan(x))[0])].name
             raise ViewMismatch(f"{self.name}: encode leaves the view's variable '{unset}' unset.")

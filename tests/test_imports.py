@@ -16,6 +16,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = ("hardware", "costmodels", "problems", "solvers", "search")
 SHARED = {"arrays", "errors", "extras", "folders", "units", "text", "times"}
+CONTRACTS = {"testing.py"}
+"""Tests that ship, and use the public package as any test does; no module may import one."""
 HEAVY = (
     "torch",
     "pyomo",
@@ -54,7 +56,8 @@ def test_a_package_imports_only_from_its_left(folder: str) -> None:
         f"{path}:{line} imports {name}"
         for path in MODULES if path.parts[0] == folder
         for line, name in imported(path)
-        if name.startswith("tradespace") and name.split(".")[1] not in allowed
+        if (name.startswith("tradespace.") and name.split(".")[1] not in allowed)
+        or (name == "tradespace" and path.name not in CONTRACTS)
     ]  # fmt: skip
     assert not faults
 
@@ -67,6 +70,10 @@ def test_no_module_imports_a_folder_by_its_bare_name() -> None:
         if name.split(".")[0] in ORDER
     ]
     assert not faults
+
+
+def test_no_module_imports_a_contract() -> None:
+    assert not [f"{path}: {name}" for path in MODULES for _, name in imported(path) if ".testing" in name]
 
 
 def test_errors_and_units_import_nothing_of_ours_but_errors() -> None:

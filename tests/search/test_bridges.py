@@ -12,10 +12,10 @@ import optuna
 import pytest
 
 import tradespace as ts
-from tests.solvers.contract import SolverContract
-from tests.solvers.reference_problems import Bowl, Holes, TwoGoals
 from tradespace.errors import DataError, EvaluationError, SolverUnavailable, SpaceError
 from tradespace.search.cli import main
+from tradespace.solvers.reference import Bowl, Holes, TwoGoals
+from tradespace.solvers.testing import SolverContract
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

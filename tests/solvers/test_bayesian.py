@@ -15,12 +15,12 @@ import optuna
 import pytest
 
 import tradespace as ts
-from tests.solvers.contract import SolverContract
-from tests.solvers.reference_problems import Bag, Impossible, Tree, TwoGoals, Valley
 from tradespace.problems.batch import Batch
 from tradespace.solvers import bayesian
 from tradespace.solvers.bayesian import CMAES, GP, TPE, OptunaSampler, cell_name, sampled
 from tradespace.solvers.portfolio import make
+from tradespace.solvers.reference import Bag, Impossible, Tree, TwoGoals, Valley
+from tradespace.solvers.testing import SolverContract
 
 NAMED_LIMITS = hasattr(optuna.trial.Trial, "set_constraint")
 with_named_limits = pytest.mark.skipif(not NAMED_LIMITS, reason="Optuna 4 has no named constraints")

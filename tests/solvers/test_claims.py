@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import tradespace as ts
-from tests.solvers.reference_problems import Bag, every_point, true_optimum
 from tradespace.problems.batch import Batch
 from tradespace.solvers.base import Certificate, OneShot, Run
+from tradespace.solvers.reference import Bag, every_point, true_optimum
 
 STATES = highspy.HighsModelStatus
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 import pytest
 
 import tradespace as ts
-from tests.solvers.contract import SolverContract
-from tests.solvers.reference_problems import Bag, Bowl, Tree, Valley
 from tradespace.solvers.portfolio import choose
+from tradespace.solvers.reference import Bag, Bowl, Tree, Valley
+from tradespace.solvers.testing import SolverContract
 
 
 class TestExhaustive(SolverContract):

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tradespace as ts
-from tests.solvers.contract import SolverContract
-from tests.solvers.reference_problems import Bag, Tree, TwoGoals
 from tradespace.problems.batch import Batch
 from tradespace.solvers.evolutionary import GA, NSGA2, Evolution, crowding_distance, rank_and_crowding
 from tradespace.solvers.portfolio import choose
+from tradespace.solvers.reference import Bag, Tree, TwoGoals
+from tradespace.solvers.testing import SolverContract
 from tradespace.solvers.variation import Coding, cross_numbers, mutate_numbers, python_random
 
 

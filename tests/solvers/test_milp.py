@@ -13,9 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tradespace as ts
-from tests.solvers.reference_problems import Bag, front_of, random_bag, true_front, true_optimum
+from tradespace.solvers.reference import Bag, random_bag, true_front, true_optimum
 
 TWO = ts.Goal(maximize=("value", "comfort"))
+
+
+def front_of(result: ts.Result) -> set[tuple[float, ...]]:
+    """Objective values of a result's front."""
+    names = [o["metric"] for o in result.goal["objectives"]]
+    return set(zip(*(result.front_columns[n].tolist() for n in names), strict=True))
 
 
 def memory_plan(operators: int, scale: float = 1.0, **settings: Any) -> ts.Problem:

@@ -1,9 +1,18 @@
-"""What every solver keeps: subclass `SolverContract`, name the solver, and these laws are tested."""
+"""The laws that every solver keeps, as a class for pytest: subclass it and name the solver.
+
+    from tradespace.solvers.testing import SolverContract
+
+    class TestClimber(SolverContract):
+        solver = "climber.py:Climber"
+
+It drives whole searches, so it uses the public package like any test, and needs pytest (extra `test`).
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,26 +22,16 @@ import numpy as np
 import pytest
 
 import tradespace as ts
-from tests.solvers.reference_problems import (
-    SINGLE,
-    Bag,
-    Holes,
-    Impossible,
-    OnePoint,
-    Tree,
-    TwoGoals,
-    Valley,
-    true_optimum,
-)
-from tradespace.solvers.portfolio import make
 
-ROOT = Path(__file__).resolve().parents[2]
+from .portfolio import make
+from .reference import SINGLE, Bag, Holes, Impossible, OnePoint, Tree, TwoGoals, Valley, true_optimum
+
 OTHER_PROCESS = """
-import json, sys
+import json, pickle, sys
+sys.path[:] = json.loads(sys.argv[1])
 import tradespace as ts
-from tests.solvers import reference_problems as known
-problem, solver, budget, seed = json.loads(sys.argv[1])
-result = ts.solve(getattr(known, problem)(), solver, budget=ts.Budget(evaluations=budget), seed=seed)
+problem, solver, budget, seed = pickle.loads(bytes.fromhex(sys.argv[2]))
+result = ts.solve(problem, solver, budget=ts.Budget(evaluations=budget), seed=seed)
 print(json.dumps([result.best, result.metrics, result.evaluations]))
 """
 
@@ -67,17 +66,30 @@ class SolverContract:
         )
 
     def test_same_seed_same_answer_in_another_process(self) -> None:
+        """Another process, with other hashes of texts. The problem's class must be importable."""
         here = self.solve(self.deterministic, seed=5)
-        asked = json.dumps([type(self.deterministic).__name__, self.solver, self.evaluations, 5])
+        asked = pickle.dumps((self.deterministic, self.solver, self.evaluations, 5))
         run = subprocess.run(
-            [sys.executable, "-c", OTHER_PROCESS, asked],
-            cwd=ROOT,
+            [sys.executable, "-c", OTHER_PROCESS, json.dumps(sys.path), asked.hex()],
             capture_output=True,
             text=True,
             check=True,
             env={**os.environ, "PYTHONHASHSEED": "4711"},
         )
-        assert json.loads(run.stdout) == [here.best, here.metrics, here.evaluations]
+        answered = json.loads(run.stdout.splitlines()[-1])
+        assert answered == [here.best, here.metrics, here.evaluations]
+
+    def test_accepting_keeps_nothing(self) -> None:
+        """The answer is that of a fresh solver, whatever it was asked about before."""
+        asked = make(self.solver)
+        before = dict(vars(asked))
+        budget = ts.Budget(evaluations=self.evaluations)
+        for problem in (self.deterministic, *self.finite, TwoGoals(), Impossible()):
+            asked.accepts(problem, problem.default_goal, budget)
+        assert vars(asked) == before
+        fresh = self.solve(self.deterministic, seed=5)
+        again = ts.solve(self.deterministic, asked, budget=budget, seed=5)
+        assert (again.best, again.metrics) == (fresh.best, fresh.metrics)
 
     def test_same_seed_same_answer_with_two_workers(self) -> None:
         alone, shared = (

@@ -1,4 +1,4 @@
-"""Small problems whose optimum is known by brute force, and one a solver cannot take for granted."""
+"""Small problems to test solvers on: their optimum is known by brute force."""
 
 from __future__ import annotations
 
@@ -7,45 +7,48 @@ from typing import Any
 
 import numpy as np
 
-import tradespace as ts
-from tradespace.problems.batch import Batch
-from tradespace.problems.scoring import Scores
+from ..problems.batch import Batch, concatenate
+from ..problems.goal import Goal, Metric
+from ..problems.problem import Problem
+from ..problems.scoring import Scores
+from ..problems.variables import Bool, Choice, Float, Int, Menu
+from ..problems.views import MilpView
 
 
-class Valley(ts.Problem):
+class Valley(Problem):
     """One integer, one objective: the least of a skewed valley at x = 7."""
 
-    x = ts.Int(-20, 20)
+    x = Int(-20, 20)
 
-    depth = ts.Metric("1", "min")
+    depth = Metric("1", "min")
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """A parabola."""
         return {"depth": (x.x - 7.0) ** 2}
 
 
-class OnePoint(ts.Problem):
+class OnePoint(Problem):
     """A space of a single point."""
 
-    x = ts.Int(3, 3)
-    rest = ts.Menu(8, shape=2)
+    x = Int(3, 3)
+    rest = Menu(8, shape=2)
 
-    value = ts.Metric("1", "min")
+    value = Metric("1", "min")
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Its value."""
         return {"value": x.x * 2.0}
 
 
-class Tree(ts.Problem):
+class Tree(Problem):
     """Conditions, a vector and a limit: 2 kinds, of which one has three active entries."""
 
-    kind = ts.Choice("plain", "split")
-    parts = ts.Menu(1, 2, 4, shape=3, when={"kind": "split"})
-    width = ts.Int(1, 4)
+    kind = Choice("plain", "split")
+    parts = Menu(1, 2, 4, shape=3, when={"kind": "split"})
+    width = Int(1, 4)
 
-    time = ts.Metric("s", "min")
-    bytes = ts.Metric("B", at_most=40)
+    time = Metric("s", "min")
+    bytes = Metric("B", at_most=40)
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Splitting pays and takes room."""
@@ -57,46 +60,46 @@ class Tree(ts.Problem):
         }
 
 
-class TwoGoals(ts.Problem):
+class TwoGoals(Problem):
     """Two conflicting objectives over 400 points, some of equal cost."""
 
-    a = ts.Int(1, 20)
-    b = ts.Int(1, 20)
+    a = Int(1, 20)
+    b = Int(1, 20)
 
-    left = ts.Metric("s", "min")
-    right = ts.Metric("J", "max")
+    left = Metric("s", "min")
+    right = Metric("J", "max")
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Small numbers conflict with large ones; b acts by thirds, so that costs repeat."""
         return {"left": x.a + x.b // 3.0, "right": np.sqrt(x.a) * 3 + x.b // 3}
 
 
-class Impossible(ts.Problem):
+class Impossible(Problem):
     """No point meets the limit."""
 
-    x = ts.Int(1, 50)
+    x = Int(1, 50)
 
-    price = ts.Metric("1", "min")
-    room = ts.Metric("1", at_most=0.5)
+    price = Metric("1", "min")
+    room = Metric("1", at_most=0.5)
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """Room is at least one."""
         return {"price": 51.0 - x.x, "room": 1.0 * x.x}
 
 
-class Holes(ts.Problem):
+class Holes(Problem):
     """A quarter of the points cannot be scored."""
 
-    x = ts.Int(0, 63)
+    x = Int(0, 63)
 
-    value = ts.Metric("1", "min")
+    value = Metric("1", "min")
 
     def evaluate(self, x: Batch) -> dict[str, Any]:
         """NaN at every fourth point, the best among them."""
         return {"value": np.where(x.x % 4 == 0, np.nan, 1.0 * x.x)}
 
 
-class Bag(ts.Problem):
+class Bag(Problem):
     """A knapsack of given integer items with a MILP view; `scale` multiplies every value."""
 
     weights: tuple[int, ...] = (4, 7, 2, 9, 5, 3, 8, 6)
@@ -105,11 +108,11 @@ class Bag(ts.Problem):
     room: float = 22.0
     scale: float = 1.0
 
-    taken = ts.Bool(shape="count")
+    taken = Bool(shape="count")
 
-    value = ts.Metric("1", "max")
-    comfort = ts.Metric("1")
-    weight = ts.Metric("1", at_most="room")
+    value = Metric("1", "max")
+    comfort = Metric("1")
+    weight = Metric("1", at_most="room")
 
     @property
     def count(self) -> int:
@@ -125,7 +128,7 @@ class Bag(ts.Problem):
             "weight": taken @ np.array(self.weights),
         }
 
-    def milp_view(self, given: Mapping[str, Any] | None = None) -> ts.MilpView:
+    def milp_view(self, given: Mapping[str, Any] | None = None) -> MilpView:
         """One binary an item."""
         import pyomo.environ as pyo
 
@@ -147,7 +150,7 @@ class Bag(ts.Problem):
             "comfort": total(self.comforts),
             "weight": total(self.weights),
         }
-        return ts.MilpView(model, metrics, decode, encode)
+        return MilpView(model, metrics, decode, encode)
 
 
 def random_bag(items: int, seed: int, **settings: Any) -> Bag:
@@ -161,17 +164,15 @@ def random_bag(items: int, seed: int, **settings: Any) -> Bag:
     return Bag(**listed, room=float(weights.sum() // 2), **settings)
 
 
-def every_point(problem: ts.Problem) -> tuple[Batch, Scores]:
+def every_point(problem: Problem) -> tuple[Batch, Scores]:
     """All points of a small problem and their scores, by the referee alone."""
-    from tradespace.problems.batch import concatenate
-
     batch = concatenate(list(problem.space.enumerate(1 << 16)))
     return batch, problem.score(batch)
 
 
-def true_optimum(problem: ts.Problem, goal: ts.Goal | None = None) -> float | None:
+def true_optimum(problem: Problem, goal: Goal | None = None) -> float | None:
     """The best feasible value of a single objective, by brute force; None where nothing is feasible."""
-    resolved = (goal or ts.Goal()).resolve(problem)
+    resolved = (goal or Goal()).resolve(problem)
     _, scores = every_point(problem)
     feasible = (resolved.violation(scores.metrics) <= 0) & ~scores.failed
     if not feasible.any():
@@ -180,9 +181,9 @@ def true_optimum(problem: ts.Problem, goal: ts.Goal | None = None) -> float | No
     return float(costs.min() * resolved.objectives[0].sign)
 
 
-def true_front(problem: ts.Problem, goal: ts.Goal | None = None) -> set[tuple[float, ...]]:
+def true_front(problem: Problem, goal: Goal | None = None) -> set[tuple[float, ...]]:
     """Objective values of every nondominated feasible point, by comparing all pairs."""
-    resolved = (goal or ts.Goal()).resolve(problem)
+    resolved = (goal or Goal()).resolve(problem)
     _, scores = every_point(problem)
     feasible = (resolved.violation(scores.metrics) <= 0) & ~scores.failed
     costs = np.unique(resolved.costs(scores.metrics)[feasible], axis=0)
@@ -191,25 +192,19 @@ def true_front(problem: ts.Problem, goal: ts.Goal | None = None) -> set[tuple[fl
     return {tuple(row * signs) for row, lost in zip(costs, beaten, strict=True) if not lost}
 
 
-def front_of(result: ts.Result) -> set[tuple[float, ...]]:
-    """Objective values of a result's front."""
-    names = [o["metric"] for o in result.goal["objectives"]]
-    return set(zip(*(result.front_columns[n].tolist() for n in names), strict=True))
-
-
 SINGLE = (Valley(), OnePoint(), Tree(), Holes(), Bag())
 """Small finite problems of one objective with a feasible point."""
 
 
-class Bowl(ts.Problem):
+class Bowl(Problem):
     """Two whole and two real numbers around (3, 7, 0.25, 100), of which one limit cuts a side off."""
 
-    whole = ts.Int(0, 9, shape=2)
-    share = ts.Float(0, 1)
-    rate = ts.Float(1, 1e4, log=True)
+    whole = Int(0, 9, shape=2)
+    share = Float(0, 1)
+    rate = Float(1, 1e4, log=True)
 
-    depth = ts.Metric("1", "min")
-    slope = ts.Metric("1", at_most=0.0)
+    depth = Metric("1", "min")
+    slope = Metric("1", at_most=0.0)
 
     def evaluate(self, x: Any) -> dict[str, Any]:
         away = ((x.whole - np.array([3, 7])) ** 2).sum(axis=1)
