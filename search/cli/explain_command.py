@@ -54,8 +54,15 @@ def explain_run(name: str, runs: Path, effort: Effort, json: bool) -> None:
     made = explained(folder, effort, json)
     if json:
         print_json(made.record())
-        return
-    _print(made)
+    else:
+        _print(made)
+        _print_places(folder)
+    if made.interrupted:
+        raise KeyboardInterrupt
+
+
+def _print_places(folder: RunFolder) -> None:
+    """Where the explanation is kept, and what comes next."""
     pictures = sorted(p.name for p in (folder.path / "figures").glob("explain-*.png"))
     out = console()
     out.print(f"[dim]stored in[/]   {folder.path / FILE}")

@@ -20,12 +20,15 @@ def report_run(name: str, runs: Path, out: Path | None, explain: bool, json: boo
     """
     folder = find_run(name, runs)
     result = finished(folder)
-    if explain and result.feasible:
-        explained(folder, Effort(), json)
+    interrupted = explain and result.feasible and explained(folder, Effort(), json).interrupted
     target = report(folder, out=out)
     if json:
         print_json({"run": folder.id, "file": str(target), "bytes": target.stat().st_size})
-        return
-    console().print(f"wrote {target} ({target.stat().st_size / 1024:,.0f} KiB, works offline)")
-    if result.feasible and not (folder.path / FILE).is_file():
-        console().print(f"[dim]without an explanation: 'optimize explain {folder.id}' first, or --explain[/]")
+    else:
+        console().print(f"wrote {target} ({target.stat().st_size / 1024:,.0f} KiB, works offline)")
+        if result.feasible and not (folder.path / FILE).is_file():
+            console().print(
+                f"[dim]without an explanation: 'optimize explain {folder.id}' first, or --explain[/]"
+            )
+    if interrupted:
+        raise KeyboardInterrupt

@@ -77,7 +77,8 @@ def explain(
     The explanation is kept in the run's folder, with its pictures, for its report. problem: needed where
     the run's problem can be made from Python only; without it the recorded rows explain what they can.
     progress: called with what is done, how much of it, and how much there is.
-    Raises DataError where the run has no feasible answer or no rows.
+    Raises DataError where the run has no feasible answer or no rows. Ctrl-C during the draws keeps an
+    explanation by those made, and is raised again.
     """
     folder = a_run(run)
     result = answered(folder)
@@ -86,6 +87,8 @@ def explain(
     from .figures import keep
 
     keep(folder, made, warnings.warn)
+    if made.interrupted:
+        raise KeyboardInterrupt
     return made
 
 
@@ -142,6 +145,7 @@ class Explainer:
         self.asked = effort.draws is not None
         self.progress, self.announce = progress, announce
         self.notes: list[str] = []
+        self.interrupted = False
         if isinstance(self.problem, StandIn):
             self.notes.append(f"only recorded rows explain it: {self.problem._missing}")
         self._moves: bool | None = None
@@ -204,6 +208,7 @@ class Explainer:
             robustness,
             runner_up,
             tuple(self.notes),
+            self.interrupted,
         )
 
     def _why(self) -> str:
@@ -384,6 +389,9 @@ class Explainer:
             batch, nominal = take(batch, slice(0, drawn)), take_scores(nominal, slice(0, drawn))
         said = self._said("draws of the model errors")
         found = outcomes(self.problem, self.goal, batch, draws, self.session.seed, said, nominal)
+        if found.interrupted:
+            self.interrupted = True
+            self.notes.append(f"Ctrl-C ended the draws after {found.draws:,} of {draws:,}")
         made = judge(found)
         if made.runner_up is None:
             return made, ""

@@ -40,6 +40,7 @@ class Explanation:
     robustness: Robustness | None
     runner_up: str = ""
     notes: tuple[str, ...] = field(default=())
+    interrupted: bool = False
 
     def record(self) -> dict[str, Any]:
         """As one object of plain data (`optimize explain --json`)."""

@@ -58,6 +58,7 @@ def robustly(session: Session, result: Result, quantile: float) -> Result:
         nominal = evaluate(problem, batch)
     draws, said = DRAWS[pace(problem)], _stage(session, "drawing model errors")
     found = outcomes(problem, goal, batch, draws, session.seed, said, nominal)
+    session.interrupted |= found.interrupted
     session.stage = ""
     choice = robust_choice(found, quantile)
     chosen = take(batch, slice(choice.index, choice.index + 1))

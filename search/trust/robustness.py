@@ -48,7 +48,8 @@ class Outcomes:
 
     costs: (draws, candidates, objectives) to minimise, NaN where a row failed. feasible: (draws,
     candidates). sources: name -> (draws,) standard normal values. broken: sentence -> draws that the
-    problem refused. stated: whether the problem states any error at all.
+    problem refused. stated: whether the problem states any error at all. interrupted: whether Ctrl-C ended
+    the draws before all were made.
     """
 
     goal: ResolvedGoal
@@ -57,6 +58,7 @@ class Outcomes:
     sources: dict[str, Array]
     broken: dict[str, int] = field(default_factory=dict)
     stated: bool = True
+    interrupted: bool = False
 
     @property
     def moved(self) -> bool:
@@ -116,7 +118,7 @@ def outcomes(
     sources: dict[str, Array] = {}
     broken: dict[str, int] = {}
     errors = {m: nominal.sigma[m] for m in shared if np.any(nominal.sigma.get(m, 0.0) > 0)}
-    done = 0
+    done, interrupted = 0, False
     try:
         for i in range(draws):
             rng = np.random.default_rng([seed, STREAM, i])
@@ -147,9 +149,10 @@ def outcomes(
     except KeyboardInterrupt:
         if done < FEWEST:
             raise
+        interrupted = True
     costs, feasible = costs[:done], feasible[:done]
     sources = {name: z[:done] for name, z in sources.items()}
-    return Outcomes(goal, costs, feasible, sources, broken, moving or bool(errors))
+    return Outcomes(goal, costs, feasible, sources, broken, moving or bool(errors), interrupted)
 
 
 def _still(costs: Array, feasible: Array) -> bool:

@@ -43,6 +43,27 @@ class Outline(HTMLParser):
             self._inside = ""
 
 
+@pytest.mark.parametrize("shown", [(), ("--json",)])
+def test_ctrl_c_during_the_draws_keeps_those_made_and_exits_with_130(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, shown: tuple[str, ...]
+) -> None:
+    from tradespace.search.cli.explain_command import Bars
+
+    def struck(bars: Bars, what: str, done: int, total: int) -> None:
+        if what == "draws of the model errors" and done == 12:
+            raise KeyboardInterrupt
+
+    assert cli("run", "matmul-tile", "--solver", "random", "--evals", 60).code == 0
+    monkeypatch.setattr(Bars, "__call__", struck)
+    told = cli("explain", "last", "--draws", 40, "--resolves", 0, "--sobol", 0, "--no-worth", *shown)
+    assert told.code == 130
+    (folder,) = Path("runs/matmul-tile").iterdir()
+    notes = json.loads((folder / "explanation.json").read_text())["notes"]
+    assert "Ctrl-C ended the draws after 12 of 40" in notes
+    assert not shown or told.json["notes"] == notes
+    assert "Traceback" not in told.out + told.err
+
+
 def test_explain_prints_stores_and_pictures(cli: Cli) -> None:
     assert cli("run", "memory-plan", "--operators", 14, "--limit", "peak<=700MiB").code == 0
     told = cli("explain", "last", *QUICK)
