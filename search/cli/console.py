@@ -15,9 +15,17 @@ PIPE_WIDTH = 160
 
 
 @lru_cache(maxsize=2)
+class Printed(Console):
+    """A console whose reader may leave early, as `head` does: that is no failure of the command."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`, which ends with exit code 0."""
+        raise BrokenPipeError
+
+
 def console(stderr: bool = False) -> Console:
     """The console of standard output or standard error."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    made = Printed(stderr=stderr, highlight=False, soft_wrap=True)
     if not made.is_terminal:
         made.width = PIPE_WIDTH
     return made

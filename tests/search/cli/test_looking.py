@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,17 @@ class Slow(ts.Problem):
     def evaluate(self, x): raise SystemExit("evaluate")
     def milp_view(self, given=None): raise SystemExit("view")
 """
+
+
+def test_a_reader_that_leaves_early_is_no_failure() -> None:
+    start = "from tradespace.search.cli import main; main(['show', 'knapsack'])"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", start], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_showing_a_users_problem_neither_prepares_it_nor_builds_its_view(cli: Any, tmp_path: Path) -> None:
