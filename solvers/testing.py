@@ -140,6 +140,7 @@ class SolverContract:
         result = self.solve(problem)
         objective = problem.default_goal.objectives[0]
         optimum = true_optimum(problem)
+        assert optimum is not None
         value = result.metrics[objective.metric]
         assert objective.sign * (value - optimum) >= 0
         if result.certificate.kind == "proven":
