@@ -22,9 +22,10 @@ from torch import nn
 
 from tradespace.problems.training.adacc import Adacc
 from tradespace.problems.training.execution import cells
-from tradespace.problems.training.execution.executor import Program, applied, recording_of
+from tradespace.problems.training.execution.executor import applied
 from tradespace.problems.training.execution.modules import Shape, characters, draw_batch, language_model
 from tradespace.problems.training.execution.profiling import step
+from tradespace.problems.training.execution.program import Program, recording_of
 
 HEAVY = ("addmm", "mm", "bmm", "attention")
 BARS = {512: {"hooks": 0.02, "cheap": 0.08, "everything": 0.08}, 128: {"cheap": 0.6, "everything": 0.6}}

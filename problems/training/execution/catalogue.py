@@ -16,9 +16,9 @@ from ....hardware.host import configuration_folder, probe
 from ...digest import code
 from ...readiness import takes_long
 from ..graph import Graph
-from .executor import Recording
 from .modules import Shape, characters, draw_batch, language_model
 from .profiling import one_thread, profile, remember
+from .program import Recording
 
 if TYPE_CHECKING:
     from ...problem import Progress

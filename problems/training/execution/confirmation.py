@@ -17,8 +17,9 @@ from torch import nn
 
 from .catalogue import example, learn, ready, small_module
 from .catalogue import measured as catalogued
-from .executor import RECORDINGS, Program, Recording, actions_of, applied
+from .executor import applied
 from .profiling import distance, gradients, one_thread, step
+from .program import RECORDINGS, Program, Recording, actions_of
 from .recording import undisturbed
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from ..graph import Graph
 from ..liveness import Liveness
 from ..replanning import Answer, least, score
 from .codecs import codec, relative_error
-from .executor import Program, applied, recording_of
+from .executor import applied
 from .profiling import Profile, distance, gradients, groups, step
+from .program import Program, recording_of
 from .recording import Loss, undisturbed
 
 DRIFT, SPARE, GAIN = 0.2, 0.05, 0.01

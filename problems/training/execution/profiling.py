@@ -23,9 +23,10 @@ from ..actions import INT4, INT8, OFFLOAD, RECOMPUTE, RETAIN
 from ..graph import GRADIENT, Graph, SavedTensor, Treatment
 from .cells import LOCK, Cell, Recipe, apart, storage_of
 from .codecs import candidates, codec, relative_error
-from .executor import RECORDINGS, Program, Recording, applied
+from .executor import applied
 from .live import LiveBytes, allocated_peak
 from .places import Place, place_of
+from .program import RECORDINGS, Program, Recording
 from .recording import (
     Loss,
     call_module,
@@ -35,7 +36,7 @@ from .recording import (
     repeated_blocks,
     undisturbed,
 )
-from .structure import other_bytes, saved_tensors
+from .structure import other_bytes, saved_tensors, smallest
 from .tape import window
 
 if TYPE_CHECKING:
@@ -361,6 +362,11 @@ def structure_of(
     """The recording of a module without times: each tensor can only be retained."""
     tape = record(module, batch, loss)
     saved, recipes = saved_tensors(tape, repeated_blocks(module))
+    if not saved:
+        raise SpaceError(
+            f"{type(module).__name__} saves no tensor of at least {smallest(tape):,.0f} B that a plan could "
+            "decide about: nothing is saved to plan. Give a larger batch or module."
+        )
     saved = tuple(dataclasses.replace(t, treatments=_retain(t)) for t in saved)
     other = other_bytes(tape, [t.buffer for t in saved])
     graph = Graph(

@@ -19,10 +19,11 @@ from ..actions import INT4, INT8, RETAIN
 from ..graph import GRADIENT
 from .catalogue import ready, small_module
 from .evolution import Evolution
-from .executor import Program, applied, recording_of
+from .executor import applied
 from .live import allocated_peak
 from .modules import characters, draw_batch
 from .profiling import clock, distance, gradients, one_thread, step
+from .program import Program, recording_of
 from .recording import repeated_blocks, undisturbed
 
 if TYPE_CHECKING:

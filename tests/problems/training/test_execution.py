@@ -288,7 +288,8 @@ def test_a_parameter_changed_before_the_backward_pass_is_noticed() -> None:
     shape = modules.Shape(2, 48, 4, 48)
     module, example = modules.language_model("gpt", shape), batch(shape)
     recorded = profiling.structure_of(module, example)
-    from tradespace.problems.training.execution.executor import Program, applied
+    from tradespace.problems.training.execution.executor import applied
+    from tradespace.problems.training.execution.program import Program
     from tradespace.problems.training.graph import Treatment
 
     saved = tuple(
@@ -453,3 +454,8 @@ def test_a_promise_that_carrying_out_breaks_is_learnt_from_before_a_plan_is_call
     assert any("carried out" in note for note in result.notes)
     assert result.feasible
     assert measured / problem.step.blocks <= 1.1 * result.metrics["error"] <= 1.1 * 0.02
+
+
+def test_a_module_that_saves_nothing_to_decide_about_is_one_sentence() -> None:
+    with pytest.raises(SpaceError, match="nothing is saved to plan"):
+        adacc.Adacc.from_module(torch.nn.Linear(4, 4), torch.randn(2, 4), memory="1MiB")
