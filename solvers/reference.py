@@ -160,7 +160,7 @@ def random_bag(items: int, seed: int, **settings: Any) -> Bag:
     values = weights + rng.integers(-9, 10, items)
     comforts = 110 - weights + rng.integers(-9, 10, items)
     columns = {"weights": weights, "values": values, "comforts": comforts}
-    listed = {name: tuple(column.tolist()) for name, column in columns.items()}
+    listed: dict[str, Any] = {name: tuple(column.tolist()) for name, column in columns.items()}
     return Bag(**listed, room=float(weights.sum() // 2), **settings)
 
 

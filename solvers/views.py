@@ -67,7 +67,7 @@ class CheckedView:
         Raises ViewMismatch or GoalError where the view is no linear model of the problem's metrics.
         """
         view = milp_view(problem)
-        return None if view is None else once(problem, cls, lambda: cls(problem, view))
+        return None if view is None else once(problem, "checked milp_view", lambda: cls(problem, view))
 
     @property
     def name(self) -> str:
