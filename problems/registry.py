@@ -116,7 +116,7 @@ def load(name: str) -> type[Problem]:
 def _import(module: str, name: str) -> ModuleType:
     """An installed module; DataError where it cannot be imported, with its own line where it raised."""
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except Exception as error:
         spec = None
         with suppress(Exception):
@@ -126,6 +126,12 @@ def _import(module: str, name: str) -> ModuleType:
             f"the module of '{name}' cannot be imported: {type(error).__name__}: {error}"
             f"{install_hint(error)}{where}"
         ) from error
+    if getattr(found, "__file__", None) is None and hasattr(found, "__path__"):
+        del sys.modules[module]
+        raise DataError(
+            f"the module of '{name}' cannot be imported: '{module}' is a folder without Python code."
+        )
+    return found
 
 
 def module_name(path: Path) -> str:
@@ -150,8 +156,7 @@ def load_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
+    _make_way(path.parent)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -161,6 +166,30 @@ def load_file(path: Path) -> ModuleType:
             f"{_line_at_fault(path, error)}"
         ) from error
     return module
+
+
+_FOLDERS: list[str] = []
+"""Of users' files that were loaded, the last one first."""
+
+
+def _make_way(folder: Path) -> None:
+    """Let a file find its own neighbours, also where a file of another folder has some of the same names."""
+    sys.path[:] = [place for place in sys.path if place not in _FOLDERS]
+    _FOLDERS[:] = [str(folder), *(other for other in _FOLDERS if other != str(folder))]
+    sys.path += [place for place in _FOLDERS if place not in sys.path]
+    for neighbour in folder.iterdir():
+        top = neighbour.stem if neighbour.suffix == ".py" else neighbour.name
+        if top in sys.modules and _of_another(sys.modules[top]):
+            for name in [n for n in sys.modules if n == top or n.startswith(f"{top}.")]:
+                del sys.modules[name]
+
+
+def _of_another(module: ModuleType) -> bool:
+    """Whether a module is a mere folder, or the neighbour of a file in another folder."""
+    place = getattr(module, "__file__", None)
+    if place is None:
+        return hasattr(module, "__path__")
+    return any(Path(place).is_relative_to(folder) for folder in _FOLDERS[1:] if folder != _FOLDERS[0])
 
 
 def _line_at_fault(path: Path, error: BaseException) -> str:

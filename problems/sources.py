@@ -131,6 +131,9 @@ class Walk:
         loaded = self._given.get(name) or getattr(sys.modules.get(name), "__file__", None)
         if not parent and (name in sys.stdlib_module_names or name in sys.builtin_module_names):
             return None
+        own = None if parent or (loaded and is_installed(Path(loaded))) else self._neighbour(name)
+        if own is not None:
+            return own
         if loaded and Path(loaded).is_absolute() and Path(loaded).is_file():
             found: Path | None = Path(loaded)
         elif parent:
@@ -143,15 +146,25 @@ class Walk:
         return found
 
     def _beside(self) -> list[str]:
-        """Folders of the files that were given, from which their neighbours can be imported."""
-        return sorted({str(path.parent) for path in self._given.values()})
+        """Folders of the users' files that were given, from which their neighbours can be imported."""
+        given = self._given.items()
+        return sorted({str(path.parent) for name, path in given if name.partition(".")[0] != PACKAGE})
+
+    def _neighbour(self, name: str) -> Path | None:
+        """The file beside a user's own that an import of a name means, whatever other folders' files made of
+        that name in this process."""
+        spec = PathFinder.find_spec(name, self._beside()) if name != PACKAGE else None
+        return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
     def _folders(self, package: str) -> list[str]:
         """Where the modules of a package lie."""
+        top, *inner = package.split(".")
+        own = self._neighbour(top) if self._place(top) is not None else None
+        if own is not None and own.name == "__init__.py":
+            return [str(own.parent.joinpath(*inner))]
         loaded = getattr(sys.modules.get(package), "__path__", None)
         if loaded is not None:
             return list(loaded)
-        top, *inner = package.split(".")
         spec = None if top in sys.stdlib_module_names else PathFinder.find_spec(top)
         if top in sys.modules and hasattr(sys.modules[top], "__path__"):
             folders = list(sys.modules[top].__path__)

@@ -95,6 +95,22 @@ def test_a_file_works_in_spawned_processes(file):
     assert found == ([3.0, 11.0], problem.digest)
 
 
+def test_files_of_two_folders_find_their_own_neighbours(tmp_path):
+    """Also where these are called the same, or where a mere folder was taken for one before."""
+    for number, folder in enumerate((tmp_path / "one", tmp_path / "two")):
+        (folder / "steps_of_mine").mkdir(parents=True)
+        (folder / "steps_of_mine" / "__init__.py").write_text(f"STEP = {number}.0\n")
+        (folder / "helper_of_mine.py").write_text("from steps_of_mine import STEP\nOFFSET = 10 + STEP\n")
+        (folder / "plan.py").write_text(
+            "import tradespace as ts\nfrom helper_of_mine import OFFSET\n\nclass P(ts.Problem):\n"
+            "    x = ts.Int(0, 3)\n    loss = ts.Metric('1', 'min')\n\n"
+            "    def evaluate(self, x):\n        return {'loss': x.x + OFFSET}\n"
+        )
+    found = [registry.load(f"{tmp_path / f / 'plan.py'}:P")() for f in ("one", "two")]
+    assert [float(p.score({"x": 0}).metrics["loss"][0]) for p in found] == [10.0, 11.0]
+    assert found[0].digest != found[1].digest
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
