@@ -49,9 +49,9 @@ FREE = sorted(
 
 def made(source: str) -> type[ts.Problem]:
     """The class P of some source, in a module that can be imported."""
-    module = types.ModuleType("named")
+    module = types.ModuleType("module_of_test_names")
     vars(module)["ts"] = ts
-    sys.modules["named"] = module
+    sys.modules["module_of_test_names"] = module
     exec(compile(source, "<cell>", "exec", dont_inherit=True), vars(module))
     return module.P
 

@@ -394,12 +394,34 @@ def profile(
     tensors = Profile(module, batch, loss, recording).treatments(progress)
     graph = dataclasses.replace(recording.graph, saved=tensors)
     found = dataclasses.replace(recording, graph=graph)
-    program = Program(module, found, [RETAIN] * len(tensors))
-    with undisturbed(module), applied(module, program):
-        base = least_seconds(lambda: step(module, batch, loss), recording.tape.device)
-    found = dataclasses.replace(found, graph=dataclasses.replace(graph, base_seconds=base))
+    base = retained_seconds(module, found)
+    again = [t.buffer for t in tensors if t.treatment(RECOMPUTE) is not None]
+    followed = retained_seconds(module, found, again) - base if again else 0.0
+    graph = dataclasses.replace(graph, saved=charged(found, max(0.0, followed)), base_seconds=base)
+    found = dataclasses.replace(found, graph=graph)
     RECORDINGS[module] = found
     return found
+
+
+def retained_seconds(module: nn.Module, recording: Recording, noted: Sequence[int] | None = None) -> float:
+    """A step where everything is retained. noted: and the operators that make these buffers are followed."""
+    program = Program(module, recording, [RETAIN] * len(recording.graph.saved), noted=noted)
+    with undisturbed(module), applied(module, program):
+        return least_seconds(lambda: step(module, recording.batch, recording.loss), recording.tape.device)
+
+
+def charged(recording: Recording, seconds: float) -> tuple[SavedTensor, ...]:
+    """The saved tensors where recomputing also pays its share of following the pass, by its operators."""
+    recipes = recording.recipes
+    saved = recording.graph.saved
+    calls = {t.buffer: len(recipes[t.buffer].calls) for t in saved if t.treatment(RECOMPUTE) is not None}
+    each = seconds / (sum(calls.values()) or 1)
+
+    def paid(t: SavedTensor, way: Treatment) -> Treatment:
+        more = each * calls[t.buffer] if way.label == RECOMPUTE else 0.0
+        return dataclasses.replace(way, seconds=way.seconds + more)
+
+    return tuple(dataclasses.replace(t, treatments=tuple(paid(t, w) for w in t.treatments)) for t in saved)
 
 
 def remember(
